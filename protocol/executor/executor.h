@@ -32,7 +32,8 @@ enum vgpu_executor_type {
 	VGPU_EXECUTOR_FINISH = 4, /* free what you can and exit; SIGKILL follows */
 	/* executor to mediator */
 	VGPU_EXECUTOR_READY = 16, /* context made, sandbox closed */
-	VGPU_EXECUTOR_REPORT = 17,
+	VGPU_EXECUTOR_REPORT = 17, /* fds: window, gate page, quota page, as they came with ASSIGN: a new
+				      mediator has lost its own, and knows the link by the window */
 	VGPU_EXECUTOR_ASSIGNED = 18,
 	VGPU_EXECUTOR_HEAP_ADDED = 19,
 	VGPU_EXECUTOR_FAILED = 20, /* cannot go on; exits after it */
@@ -78,9 +79,11 @@ struct vgpu_executor_ready {
 	__u32 sid;
 	__u32 link_epoch;
 	__u64 control_offset;
+	__u32 quota_slot;
+	__u32 reserved;
 	char text[VGPU_EXECUTOR_TEXT];
 };
-VGPU_WIRE_SIZE(struct vgpu_executor_ready, 168 + VGPU_EXECUTOR_TEXT);
+VGPU_WIRE_SIZE(struct vgpu_executor_ready, 176 + VGPU_EXECUTOR_TEXT);
 
 struct vgpu_executor_assign {
 	struct vgpu_executor_header h;
