@@ -115,9 +115,11 @@ struct vgpu_slot {
 };
 VGPU_WIRE_SIZE(struct vgpu_slot, 64);
 
+/* STREAM_CREATE zeroes both before its reply; those of stream 0 start at 0 with the session. */
 struct vgpu_stream_progress {
 	__u64 completed;    /* GPU: the value of the last STREAM_MARK that it has reached */
-	__u64 issued_bytes; /* executor: bytes of this stream's entries that the driver has been given */
+	__u64 issued_bytes; /* executor: bytes (whole cells) of this stream's entries of the stream class
+			       that the driver has been given or that were refused */
 	__u8 pad[48];
 };
 VGPU_WIRE_SIZE(struct vgpu_stream_progress, 64);
@@ -316,7 +318,8 @@ struct vgpu_call_launch {
 };
 VGPU_WIRE_SIZE(struct vgpu_call_launch, 40);
 
-/* STREAM_CREATE: flags 1 = non-blocking; reply value[0] = handle. Others: the entry's stream. */
+/* STREAM_CREATE: flags 1 = non-blocking; reply value[0] = handle. STREAM_DESTROY, _SYNC, _QUERY:
+ * the entry's stream, no payload. */
 struct vgpu_call_stream {
 	__u32 flags;
 	__s32 priority;
