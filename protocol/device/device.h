@@ -43,7 +43,7 @@ enum vgpu_reg {
 	VGPU_REG_MAGIC = 0x000,		/* ro  VGPU_DEVICE_MAGIC */
 	VGPU_REG_VERSION = 0x004,	/* ro  VGPU_DEVICE_VERSION */
 	VGPU_REG_FEATURES = 0x008,	/* ro  enum vgpu_device_feature offered */
-	VGPU_REG_DRIVER_FEATURES = 0x00c, /* rw 0  subset that the driver uses; others are refused (ERROR) */
+	VGPU_REG_DRIVER_FEATURES = 0x00c, /* rw 0  subset that the driver uses; others: unchanged, ERROR says so */
 	VGPU_REG_STATUS = 0x010,	/* ro  enum vgpu_device_status */
 	VGPU_REG_ERROR = 0x014,		/* ro  enum vgpu_error: why LINKED is not set, or 0 */
 	VGPU_REG_EPOCH = 0x018,		/* ro  counts resets; sessions of older epochs are gone */
@@ -90,11 +90,14 @@ enum vgpu_device_feature {
 #define VGPU_RESULT_PENDING 0xffffffffu
 enum vgpu_command {
 	/* ARG0 = window offset of the control extent, ARG1 = arena (enum in session.h) | session
-	 * features << 32, ARG2 = guest pid (for display only). FREE -> OPENING -> OPEN or FREE. */
+	 * features << 32, ARG2 = guest pid (for display only). FREE -> OPENING -> OPEN, FREE, or
+	 * DEAD (the link was lost meanwhile, or the session ended at once): CLOSE it then. */
 	VGPU_COMMAND_OPEN = 1,
 	/* ARG0 = heap offset, ARG1 = window offset, ARG2 = bytes; multiples of 2 MiB. OPEN only. */
 	VGPU_COMMAND_HEAP_ADD = 2,
-	/* OPEN, DEAD -> CLOSING -> FREE: all extents are then zero and may be used again. */
+	/* OPENING, OPEN, DEAD -> CLOSING -> FREE: all extents are then zero and may be used again. It
+	 * may be given while another command of the session is under way, whose place it takes, and
+	 * while there is no link: it is carried out when there is one. */
 	VGPU_COMMAND_CLOSE = 3,
 };
 

@@ -33,9 +33,10 @@ enum vgpu_link_type {
 	VGPU_LINK_HEAP_ADD = 3,
 	VGPU_LINK_CLOSE = 4,	/* answered by CLOSED */
 	VGPU_LINK_RESET = 5,	/* answered by RESET_DONE when all sessions of older epochs are gone */
-	VGPU_LINK_RESUME = 6,	/* after a reconnect, for each session that is still open; as OPEN, no fds;
+	VGPU_LINK_RESUME = 6,	/* after a reconnect, for each session that holds extents; as OPEN, no fds;
 				   followed by its HEAP_ADDs with VGPU_LINK_FLAG_RESUME, not answered */
-	VGPU_LINK_RESUMED = 7,	/* end of the RESUMEs; the mediator answers ENDED for what it does not have */
+	VGPU_LINK_RESUMED = 7,	/* end of the RESUMEs; the mediator answers ENDED for each that it does not
+				   have, and ends what it has and was not resumed */
 	/* mediator to client */
 	VGPU_LINK_WELCOME = 16, /* local, first connection: fd 0 = window memfd */
 	VGPU_LINK_REFUSED = 17, /* then the mediator closes */
