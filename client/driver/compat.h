@@ -9,6 +9,9 @@
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
 #include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#include <linux/pfn_t.h>
+#endif
 
 static inline struct class *vgpu_compat_class_create(const char *name)
 {

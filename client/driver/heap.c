@@ -56,8 +56,9 @@ static int heap_insert(struct vgpu_session *session, u32 first, u32 count, u32 e
 	int ret;
 
 	for (i = 0; i < count; i++) {
-		ret = xa_err(xa_store(&session->heap, first + i,
-				      entry_make(extent + i, VGPU_HEAP_PENDING), GFP_KERNEL_ACCOUNT));
+		void *entry = entry_make(extent + i, VGPU_HEAP_PENDING);
+
+		ret = xa_err(xa_store(&session->heap, first + i, entry, GFP_KERNEL_ACCOUNT));
 		if (ret)
 			goto err_erase;
 	}

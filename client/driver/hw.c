@@ -228,7 +228,8 @@ int vgpu_hw_identify(struct vgpu_device *dev)
 		return -EPROTONOSUPPORT;
 	}
 	if (!ports || ports > VGPU_DEVICE_SESSIONS) {
-		pci_err(pdev, "%u session ids, a device has 1 to %u\n", ports, VGPU_DEVICE_SESSIONS);
+		pci_err(pdev, "%u session ids, a device has 1 to %u\n", ports,
+			VGPU_DEVICE_SESSIONS);
 		return -EPROTO;
 	}
 	if (dev->ports && (ports != dev->ports || addr != dev->window_addr ||

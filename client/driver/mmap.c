@@ -101,6 +101,7 @@ static vm_fault_t vgpu_fault(struct vm_fault *vmf)
 	int idx;
 
 	idx = srcu_read_lock(&dev->srcu);
+	/* Pairs with vgpu_session_mark_ended(). */
 	ended = smp_load_acquire(&session->ended);
 	if (offset >= VGPU_MMAP_HEAP)
 		ret = ended ? VM_FAULT_SIGBUS : fault_heap(vmf, session, offset - VGPU_MMAP_HEAP);

@@ -53,7 +53,7 @@ static struct vgpu_session *session_alloc(struct vgpu_device *dev)
 	return session;
 }
 
-/* dev->lock. The tomb is what mappings show from now on: it says so in the word calls read first. */
+/* dev->lock. Mappings show the tomb from now on; its `sticky` is the word that calls read first. */
 void vgpu_session_mark_ended(struct vgpu_session *session, u32 why)
 {
 	struct vgpu_session_header *header = (void *)session->tomb;
@@ -83,8 +83,10 @@ u32 vgpu_session_end_code(struct vgpu_session *session)
 /* The file's open session. Within dev->srcu. */
 int vgpu_session_get(struct vgpu_file *file, struct vgpu_session **ret_session)
 {
-	struct vgpu_session *session = smp_load_acquire(&file->session);
+	struct vgpu_session *session;
 
+	/* Pairs with session_finish_open(). */
+	session = smp_load_acquire(&file->session);
 	if (!session)
 		return -EINVAL;
 	/* After fork, or with a passed descriptor: the session is its opener's. */
@@ -92,6 +94,12 @@ int vgpu_session_get(struct vgpu_file *file, struct vgpu_session **ret_session)
 		return -EACCES;
 	*ret_session = session;
 	return 0;
+}
+
+static bool session_answered(struct vgpu_session *session)
+{
+	return READ_ONCE(session->port->result) != VGPU_RESULT_PENDING ||
+	       vgpu_device_down(session->dev);
 }
 
 /* Waits for the answer to the session's command: 0, -EINTR, -ETIMEDOUT, -ENODEV. */
@@ -103,20 +111,23 @@ int vgpu_session_await(struct vgpu_session *session, unsigned long deadline)
 	for (;;) {
 		if (READ_ONCE(session->ended) || vgpu_device_down(session->dev))
 			return -ENODEV;
-		if (READ_ONCE(port->result) != VGPU_RESULT_PENDING)
+		if (session_answered(session))
 			return 0;
 		left = deadline - jiffies;
 		if (left <= 0)
 			return -ETIMEDOUT;
-		ret = wait_event_interruptible_timeout(port->wq,
-						       READ_ONCE(port->result) != VGPU_RESULT_PENDING ||
-						       vgpu_device_down(session->dev),
+		ret = wait_event_interruptible_timeout(port->wq, session_answered(session),
 						       min_t(long, left, poll_jiffies()));
 		if (ret < 0)
 			return -EINTR;
 		if (!ret)
 			vgpu_hw_refresh(session->dev, session->sid);
 	}
+}
+
+static bool session_reset_over(struct vgpu_device *dev)
+{
+	return !(READ_ONCE(dev->status) & VGPU_STATUS_RESETTING) || vgpu_device_down(dev);
 }
 
 /* While the host still clears the window after a reset, there is nothing to open. */
@@ -134,9 +145,7 @@ static int session_await_reset(struct vgpu_device *dev, unsigned long deadline, 
 		left = deadline - jiffies;
 		if (left <= 0)
 			return -ETIMEDOUT;
-		ret = wait_event_interruptible_timeout(dev->wq,
-						       !(READ_ONCE(dev->status) & VGPU_STATUS_RESETTING) ||
-						       vgpu_device_down(dev),
+		ret = wait_event_interruptible_timeout(dev->wq, session_reset_over(dev),
 						       min_t(long, left, poll_jiffies()));
 		if (ret < 0)
 			return -EINTR;
@@ -347,6 +356,7 @@ void vgpu_session_close(struct vgpu_session *session)
 	mutex_lock(&dev->lock);
 	if (session->port->session == session && !dev->down) {
 		WRITE_ONCE(session->port->reaping, true);
+		session->port->close_asked = false;
 		mod_delayed_work(vgpu_workqueue, &session->port->reap, 0);
 	}
 	mutex_unlock(&dev->lock);
@@ -367,32 +377,31 @@ static void session_reaped(struct vgpu_port *port)
 /*
  * Walks a session that no file has any more to FREE, one step a time; the device's events and a
  * timer call it. With no file there is no mapping and no ioctl, so nobody else issues commands.
+ * CLOSE is the one command that the device takes while another is under way.
  */
 void vgpu_session_reap(struct work_struct *work)
 {
 	struct vgpu_port *port = container_of(to_delayed_work(work), struct vgpu_port, reap);
 	struct vgpu_device *dev = port->dev;
 	u32 sid = port - dev->port;
-	bool pending;
 
 	mutex_lock(&dev->lock);
 	if (!port->session || !port->reaping || vgpu_device_down(dev))
 		goto out;
 	vgpu_hw_refresh(dev, sid);
-	pending = port->result == VGPU_RESULT_PENDING;
 	switch (port->state) {
 	case VGPU_SESSION_FREE:
-		if (pending)
-			break;
 		session_reaped(port);
 		goto out;
-	case VGPU_SESSION_OPEN:
-		if (pending)
-			break;
-		fallthrough;
-	case VGPU_SESSION_DEAD:
-		vgpu_hw_command(dev, sid, VGPU_COMMAND_CLOSE, 0, 0, 0);
+	case VGPU_SESSION_CLOSING:
 		break;
+	default:
+		/* It may refuse (DEAD again, its event calls us): then not more often than the timer. */
+		if (port->close_asked && time_before(jiffies, port->close_next))
+			break;
+		port->close_asked = true;
+		port->close_next = jiffies + poll_jiffies();
+		vgpu_hw_command(dev, sid, VGPU_COMMAND_CLOSE, 0, 0, 0);
 	}
 	/* Does nothing when an event has queued it meanwhile. */
 	queue_delayed_work(vgpu_workqueue, &port->reap, poll_jiffies());

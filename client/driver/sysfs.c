@@ -34,7 +34,8 @@ static ssize_t sessions_show(struct device *device, struct device_attribute *att
 
 	mutex_lock(&dev->lock);
 	for (sid = 0; sid < dev->ports; sid++)
-		count += dev->port[sid].session != NULL;
+		if (dev->port[sid].session)
+			count++;
 	mutex_unlock(&dev->lock);
 	return sysfs_emit(buf, "%u\n", count);
 }

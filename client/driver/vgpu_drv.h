@@ -55,7 +55,7 @@
 
 enum vgpu_driver_limits {
 	VGPU_MINORS = 64,
-	VGPU_POLL_MS = 1000,	     /* registers are looked at this often should an interrupt be lost */
+	VGPU_POLL_MS = 1000,	     /* registers are looked at so often, should an event be lost */
 	VGPU_OPEN_TIMEOUT_MS = 30000, /* when the caller names none */
 	VGPU_RESET_TIMEOUT_MS = 2000, /* how long suspend waits for the host to end sessions */
 	/* A file may hold this many times what stays free (extent.c), always a small heap. */
@@ -77,6 +77,8 @@ struct vgpu_port {
 	u32 *sticky;		/* hw_lock: the word that calls read first, while it is open */
 	struct vgpu_session *session; /* dev->lock; holds a reference */
 	bool reaping;		/* written under dev->lock */
+	bool close_asked;	/* dev->lock, while reaping */
+	unsigned long close_next; /* dev->lock: jiffies */
 	struct delayed_work reap;
 };
 
