@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client that waits for a mark looks at memory and asks nobody; a kernel that has faulted never
+ * writes it. So streams with work outstanding are asked now and then, which also tells when a
+ * stream has run dry.
+ */
+#include "host/executor/internal.h"
+
+#include <time.h>
+
+enum { WATCH_STREAMS = 4 }; /* asked at once: after a fault every stream tells */
+
+uint64_t vx_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+static bool watch_next(struct vx_session *s, uint32_t *ret_stream)
+{
+	for (uint32_t k = 0; k < VGPU_STREAMS; k++) {
+		uint32_t i = (s->watch_next + k) % VGPU_STREAMS;
+
+		if (!s->busy[i / 64]) {
+			k += 63 - i % 64;
+			continue;
+		}
+		if (s->busy[i / 64] >> (i % 64) & 1) {
+			s->watch_next = i + 1;
+			*ret_stream = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void destroy_run(struct vx_job *job)
+{
+	vx_check(job->session, job->session->gpu->cu.cuStreamDestroy(job->cu_stream));
+}
+
+static void destroy_finish(struct vx_job *job)
+{
+	vx_stream_close(job->session, job->handle);
+	vx_job_close(job);
+}
+
+/* A destroyed stream has run dry: now its handle can be used again, nothing writes its progress. */
+static void watch_destroy(struct vx_session *s, struct vx_stream *st)
+{
+	struct vx_job *job = vx_job_new(s, NULL);
+
+	if (!job)
+		return; /* next time */
+	st->destroyed = false;
+	job->cu_stream = st->cu;
+	job->handle = vx_stream_index(s, st);
+	job->run = destroy_run;
+	job->finish = destroy_finish;
+	vx_job_start(s, job);
+}
+
+static bool watch_one(struct vx_session *s, uint32_t i)
+{
+	struct vx_stream *st = &s->stream[i];
+	CUresult rc = s->gpu->cu.cuStreamQuery(st->cu);
+
+	if (rc == CUDA_ERROR_NOT_READY)
+		return false;
+	if (rc != CUDA_SUCCESS) {
+		vx_check(s, rc);
+		return true;
+	}
+	st->done = st->issued;
+	if (!st->destroyed)
+		s->busy[i / 64] &= ~(1ull << (i % 64));
+	else
+		watch_destroy(s, st);
+	return true;
+}
+
+void vx_stream_watch(struct vx_session *s)
+{
+	bool moved = false;
+	uint32_t i;
+
+	for (int n = 0; n < WATCH_STREAMS && watch_next(s, &i); n++)
+		moved |= watch_one(s, i);
+	/* long kernels are asked less often */
+	if (moved)
+		s->watch_period_ns = VX_WATCH_NS;
+	else if (s->watch_period_ns < VX_WATCH_MAX_NS)
+		s->watch_period_ns += s->watch_period_ns / 4;
+	s->watch_ns = vx_now_ns() + s->watch_period_ns;
+}
