@@ -6,9 +6,14 @@
  */
 #include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/moduleparam.h>
 
 #include "vgpu_drv.h"
 #include "protocol/session/session.h"
+
+static unsigned int max_vectors = VGPU_DEVICE_VECTORS_MAX;
+module_param(max_vectors, uint, 0444);
+MODULE_PARM_DESC(max_vectors, "MSI-X vectors to take at most, 1 to 65");
 
 static u32 hw_read(struct vgpu_device *dev, u32 reg)
 {
@@ -160,8 +165,7 @@ int vgpu_hw_request_irqs(struct vgpu_device *dev)
 	unsigned int i;
 	int ret;
 
-	ret = pci_alloc_irq_vectors(pdev, 1, min_t(int, 1 + dev->ports, VGPU_DEVICE_VECTORS_MAX),
-				    PCI_IRQ_MSIX);
+	ret = pci_alloc_irq_vectors(pdev, 1, clamp(max_vectors, 1U, 1 + dev->ports), PCI_IRQ_MSIX);
 	if (ret < 0) {
 		pci_err(pdev, "no MSI-X vector to be had (error %d): is pci=nomsi set?\n", ret);
 		return ret;

@@ -396,7 +396,7 @@ void vgpu_session_reap(struct work_struct *work)
 	case VGPU_SESSION_CLOSING:
 		break;
 	default:
-		/* It may refuse (DEAD again, its event calls us): then not more often than the timer. */
+		/* The host may refuse, and the event of that calls us: no faster than the timer. */
 		if (port->close_asked && time_before(jiffies, port->close_next))
 			break;
 		port->close_asked = true;

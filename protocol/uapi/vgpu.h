@@ -5,7 +5,8 @@
  *
  * errno of every ioctl: EINVAL (a field is out of range, a reserved one is not 0), EFAULT,
  * ENODEV (device removed, suspended or reset; result says which), EINTR (a signal; repeat),
- * EIO (the host refused: result, value and limit say what), ENOMEM.
+ * EIO (the host refused: result, value and limit say what), EACCES (another process's session),
+ * ENOMEM. README.md beside this file has all of them, and what mappings show after the end.
  */
 #ifndef VGPU_PROTOCOL_UAPI_H
 #define VGPU_PROTOCOL_UAPI_H
@@ -28,7 +29,8 @@ struct vgpu_uapi_info {
 };
 VGPU_WIRE_SIZE(struct vgpu_uapi_info, 64);
 
-/* Opens the file's session: takes a control extent, waits until the host has answered. */
+/* Opens the file's session: takes a control extent, waits until the host has answered. EBUSY: the
+ * file has had its session. */
 struct vgpu_uapi_open {
 	__u32 arena;	/* in: index of the heap's address arena (session.h) */
 	__u32 features; /* in: session features wanted */
@@ -45,7 +47,7 @@ VGPU_WIRE_SIZE(struct vgpu_uapi_open, 32);
 struct vgpu_uapi_heap_add {
 	__u64 heap_offset; /* in: multiple of 2 MiB, not yet part of the heap */
 	__u64 bytes;	   /* in: multiple of 2 MiB */
-	__u32 result;	   /* out with EIO: enum vgpu_error */
+	__u32 result;	   /* out with EIO or ENODEV: enum vgpu_error */
 	__u32 value;	   /* out with EIO */
 	__u32 limit;	   /* out with EIO */
 	__u32 reserved;

@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: MIT
+"""vgpu.ko in a VM, with the real vgpu-stub, against a fake mediator that holds, refuses and ends on request.
+
+After every test: no session is left, all extents are free again, the mediator saw no extent given twice or not
+clear, and the guest's kernel has not complained (panic_on_warn).
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+import images
+import fake_mediator as fm
+from fake_mediator import FakeMediator, until
+from vm import Vm
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WINDOW_MIB = 64
+SYSFS = '/sys/class/vgpu/vgpu0/'
+
+SESSION_EXECUTOR_DIED, SESSION_RESET, SESSION_SUSPENDED, SESSION_UNPLUGGED = 0x30002, 0x30004, 0x30006, 0x30007
+HOST_NO_MEDIATOR, HOST_NO_EXECUTOR, HOST_WINDOW_LIMIT = 0x50001, 0x50009, 0x50005
+
+
+def guest_program():
+    """The static drvtest, built when its source is newer."""
+    source = os.path.join(HERE, 'guest', 'drvtest.c')
+    return images.cached(
+        os.path.join(images.CACHE, 'drvtest'), [source, images.path_in_repo('protocol')],
+        lambda out: images.make(['gcc', '-std=gnu11', '-D_GNU_SOURCE', '-O1', '-static', '-pthread', '-Wall', '-Wextra',
+                                 '-Werror', '-I' + images.ROOT, '-o', out, source]))
+
+
+class DriverTest(unittest.TestCase):
+    """One VM for the tests of a class; each test leaves driver and device as it found them."""
+
+    options = {}
+    sessions = 64
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix='vgpu-driver-')
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.host = FakeMediator(os.path.join(cls.folder.name, 'link'), cls.sessions)
+        cls.addClassCleanup(cls.host.close)
+        cls.stub = {'socket': cls.host.path, 'window': '%dM' % WINDOW_MIB}
+        cls.vm = Vm('driver', stub=cls.stub, driver=True, **cls.options)
+        cls.addClassCleanup(lambda: cls.vm.close(check=True))
+        cls.vm.boot()
+        with open(guest_program(), 'rb') as f:
+            cls.program = cls.vm.put('drvtest', f.read())
+        cls.vm.run('chmod 755 ' + cls.program)
+        cls.linked()
+
+    @classmethod
+    def sysfs(cls, name):
+        return cls.vm.run('cat ' + SYSFS + name).out.strip()
+
+    @classmethod
+    def linked(cls):
+        until(lambda: cls.sysfs('status') == 'linked', 'the link')
+
+    def setUp(self):
+        self.host.hold = set()
+        self.host.refuse = {}
+
+    def tearDown(self):
+        self.host.hold = set()
+        self.host.refuse = {}
+        self.host.release()
+        self.linked()
+        until(lambda: self.sysfs('sessions') == '0', 'the end of all sessions')
+        self.assertEqual(int(self.sysfs('window_free_bytes')), WINDOW_MIB << 20)
+        self.assertEqual(self.host.faults, [])
+        self.host.wait(lambda: not self.host.live, 'the end of all sessions on the host')
+
+    def drvtest(self, *arguments):
+        """Runs drvtest to its end; returns its output."""
+        result = self.vm.run('%s %s' % (self.program, ' '.join(map(str, arguments))), check=False)
+        self.assertEqual(result.rc, 0, result.out + result.err + self.vm.report())
+        return result.out
+
+    def start(self, *arguments):
+        return self.vm.spawn('exec %s %s' % (self.program, ' '.join(map(str, arguments))))
+
+    def finish(self, command):
+        result = command.wait(120)
+        self.assertEqual(result.rc, 0, result.out + result.err)
+        return result.out
+
+
+class Calls(DriverTest):
+    """What one process and several do with a working device."""
+
+    def test_info(self):
+        words = self.drvtest('info').split()
+        self.assertEqual(words[words.index('window') + 1], str(WINDOW_MIB << 20))
+        self.assertEqual(words[words.index('status') + 1], '1')
+        self.assertEqual(self.sysfs('window_caching'), 'write-back')
+        self.assertIn('write-back', self.vm.dmesg())
+
+    def test_basic(self):
+        self.drvtest('basic')
+
+    def test_misuse(self):
+        self.drvtest('misuse')
+
+    def test_fork(self):
+        self.drvtest('fork')
+
+    def test_passed_descriptor(self):
+        self.drvtest('pass')
+
+    def test_signals(self):
+        self.drvtest('signals')
+
+    def test_interrupted_calls_are_repeated(self):
+        self.host.hold = {fm.OPEN, fm.HEAP_ADD}
+        command = self.start('interrupted')
+        command.wait_output('open interrupted')
+        self.host.release()
+        command.wait_output('open\n')
+        self.host.hold = {fm.HEAP_ADD}
+        command.write(b'go\n')
+        command.wait_output('add interrupted')
+        self.host.release()
+        self.finish(command)
+
+    def test_refused_open(self):
+        self.host.refuse = {fm.OPEN: (HOST_NO_EXECUTOR, 7, 5)}
+        self.assertIn('errno 5 result %#x value 7 limit 5' % HOST_NO_EXECUTOR, self.drvtest('refused', 'open'))
+
+    def test_refused_heap(self):
+        self.host.refuse = {fm.HEAP_ADD: (HOST_WINDOW_LIMIT, 4096, 2048)}
+        command = self.start('refused', 'heap')
+        command.wait_output('refused')
+        self.assertIn(b'errno 5 result %#x value 4096 limit 2048' % HOST_WINDOW_LIMIT, command.out)
+        self.host.refuse = {}
+        command.write(b'go\n')
+        self.finish(command)
+
+    def test_full_window_leaves_room_for_others(self):
+        grew = int(re.search(r'grew to (\d+) MiB', self.drvtest('full')).group(1))
+        self.assertGreaterEqual(grew, WINDOW_MIB * 3 // 4)
+        self.assertLessEqual(grew, WINDOW_MIB - 6)
+
+    def test_all_session_ids(self):
+        self.drvtest('ids')
+
+    def test_eight_processes(self):
+        self.drvtest('many', 8)
+
+    def test_host_ends_a_session(self):
+        command = self.start('survive', SESSION_EXECUTOR_DIED, 'dead')
+        command.wait_output('waiting')
+        self.host.end(0, SESSION_EXECUTOR_DIED)
+        command.wait_output('ended')
+        command.write(b'go\n')
+        self.finish(command)
+
+
+class Deaths(DriverTest):
+    """Processes that are killed at bad moments."""
+
+    def test_killed_while_waiting(self):
+        command = self.start('hold')
+        command.wait_output('holding')
+        command.kill()
+        command.wait(60)
+
+    def test_killed_in_open(self):
+        self.host.hold = {fm.OPEN}
+        command = self.start('open')
+        self.host.wait(lambda: self.host.held, 'OPEN')
+        command.kill()
+        self.assertEqual(command.wait(60).rc, 128 + 9)
+        self.assertEqual(self.sysfs('sessions'), '1')
+        self.host.release()
+
+    def test_extents_wait_for_the_host(self):
+        """A dead process's memory is nobody's until the host has cleared it."""
+        self.host.hold = {fm.CLOSE}
+        command = self.start('hold')
+        command.wait_output('holding')
+        self.host.wait(lambda: len(self.host.live) == 1, 'the session')
+        command.kill()
+        command.wait(60)
+        self.host.wait(lambda: self.host.held, 'CLOSE')
+        self.drvtest('basic')
+        self.assertEqual(len(self.host.live), 2)
+        self.assertEqual(self.host.faults, [])
+        self.host.release()
+
+    def test_close_is_repeated(self):
+        """A host that cannot end a session is asked again, not more than once a second."""
+        self.host.refuse = {fm.CLOSE: (0x40003, 0, 0)}
+        before = self.host.history.count((fm.CLOSE, 0))
+        command = self.start('hold')
+        command.wait_output('holding')
+        command.kill()
+        command.wait(60)
+        self.host.wait(lambda: self.host.history.count((fm.CLOSE, 0)) >= before + 2, 'a second CLOSE')
+        self.assertEqual(self.sysfs('sessions'), '1')
+        self.host.refuse = {}
+
+    def test_thirty_deaths(self):
+        for number in range(30):
+            command = self.start('hold' if number % 2 else 'many 4')
+            if number % 2:
+                command.wait_output('holding')
+            else:
+                self.host.wait(lambda: self.host.live, 'a session')
+            command.kill()
+            command.wait(60)
+        until(lambda: self.sysfs('sessions') == '0', 'the end of all sessions')
+        self.drvtest('basic')
+
+
+class Mediator(DriverTest):
+    """The host's service goes and comes."""
+
+    def test_no_mediator(self):
+        self.host.vanish()
+        until(lambda: self.sysfs('status').startswith('no-mediator'), 'the loss of the link')
+        self.assertIn('errno 5 result %#x' % HOST_NO_MEDIATOR, self.drvtest('refused', 'open'))
+        self.host.listen()
+        self.linked()
+        self.drvtest('basic')
+
+    def test_session_outlives_the_mediator(self):
+        command = self.start('survive', SESSION_EXECUTOR_DIED, 'dead')
+        command.wait_output('waiting')
+        self.host.vanish()
+        until(lambda: self.sysfs('status').startswith('no-mediator'), 'the loss of the link')
+        self.host.listen()
+        self.linked()
+        self.assertEqual(self.sysfs('sessions'), '1')
+        self.host.end(0, SESSION_EXECUTOR_DIED)
+        command.wait_output('ended')
+        command.write(b'go\n')
+        self.finish(command)
+
+    def test_closed_without_mediator(self):
+        command = self.start('hold')
+        command.wait_output('holding')
+        self.host.vanish()
+        until(lambda: self.sysfs('status').startswith('no-mediator'), 'the loss of the link')
+        command.kill()
+        command.wait(60)
+        self.assertEqual(self.sysfs('sessions'), '1')
+        self.host.listen()
+
+
+class Lifetime(DriverTest):
+    """The device goes while files and mappings are open."""
+
+    def slot(self):
+        return self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
+
+    def survivor(self, code, after):
+        command = self.start('survive', code, after)
+        command.wait_output('waiting')
+        return command
+
+    def test_unbind(self):
+        slot = self.slot()
+        command = self.survivor(SESSION_UNPLUGGED, 'gone')
+        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/unbind' % slot)
+        command.wait_output('ended')
+        command.write(b'go\n')
+        command.wait_output('survived')
+        self.finish(command)
+        self.assertNotIn('vgpu-window', self.vm.run('cat /proc/iomem').out)
+        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/bind' % slot)
+        self.linked()
+        self.drvtest('basic')
+
+    def test_bound_again_while_old_files_are_open(self):
+        slot = self.slot()
+        command = self.survivor(SESSION_UNPLUGGED, 'back')
+        self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
+        command.wait_output('ended')
+        # The old file keeps its number: the device came back under another one.
+        name = self.vm.run('ls /sys/class/vgpu').out.strip()
+        self.assertNotEqual(name, 'vgpu0')
+        until(lambda: self.vm.run('cat /sys/class/vgpu/%s/status' % name).out.strip() == 'linked', 'the link')
+        self.vm.run('VGPU_DEVICE=/dev/%s %s basic' % (name, self.program))
+        command.kill()
+        command.wait(60)
+        self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
+
+    def test_reload(self):
+        for _ in range(3):
+            self.vm.run('rmmod vgpu && insmod /share/vgpu.ko')
+            self.linked()
+            self.drvtest('basic')
+
+    def test_function_reset(self):
+        command = self.survivor(SESSION_RESET, 'back')
+        epoch = int(self.sysfs('epoch'))
+        self.vm.run('echo 1 >/sys/bus/pci/devices/%s/reset' % self.slot())
+        command.wait_output('ended')
+        self.assertGreater(int(self.sysfs('epoch')), epoch)
+        self.linked()
+        command.write(b'go\n')
+        self.finish(command)
+
+    def test_reset_waits_for_the_host(self):
+        """No extent is used before the host has ended what ran before the reset."""
+        command = self.survivor(SESSION_RESET, 'back')
+        self.host.hold = {fm.RESET}
+        self.vm.run('echo 1 >/sys/bus/pci/devices/%s/reset' % self.slot())
+        command.wait_output('ended')
+        self.assertIn('resetting', self.sysfs('status'))
+        opens = sum(1 for kind, _ in self.host.history if kind == fm.OPEN)
+        other = self.start('open')
+        other.wait_output('opening')
+        command.write(b'go\n')
+        self.assertIn('resetting', self.sysfs('status'))
+        self.assertEqual(sum(1 for kind, _ in self.host.history if kind == fm.OPEN), opens)
+        self.host.release()
+        self.finish(other)
+        self.finish(command)
+
+
+class HotPlug(DriverTest):
+    """ACPI or PCIe hot-unplug and back."""
+
+    def test_unplug(self):
+        command = self.start('survive', SESSION_UNPLUGGED, 'gone')
+        command.wait_output('waiting')
+        self.vm.unplug()
+        command.wait_output('ended')
+        command.write(b'go\n')
+        command.wait_output('survived')
+        self.finish(command)
+        self.host.wait(lambda: self.host.link is None, 'the end of the link')
+        self.vm.plug(self.stub)
+        until(lambda: self.vm.run('cat %sstatus' % SYSFS, check=False).out.strip() == 'linked', 'the new device')
+        self.drvtest('basic')
+
+
+class Sleep(DriverTest):
+    """Suspend to RAM, and its test modes."""
+
+    def survive(self, sleep):
+        command = self.start('survive', SESSION_SUSPENDED, 'back')
+        command.wait_output('waiting')
+        sleep()
+        command.wait_output('ended')
+        self.linked()
+        command.write(b'go\n')
+        self.finish(command)
+
+    def test_devices_only(self):
+        self.survive(lambda: self.vm.run('echo devices >/sys/power/pm_test; echo mem >/sys/power/state; '
+                                         'echo none >/sys/power/pm_test'))
+
+    def test_suspend(self):
+        def sleep():
+            command = self.vm.suspend()
+            self.vm.wakeup()
+            self.assertEqual(command.wait(120).rc, 0)
+        self.survive(sleep)
+
+
+class FewVectors(DriverTest):
+    """A guest that grants fewer interrupts than there are sessions: they are shared."""
+
+    def tearDown(self):
+        super().tearDown()
+        self.vm.run('rmmod vgpu && insmod /share/vgpu.ko')
+
+    def share(self, vectors):
+        self.vm.run('rmmod vgpu && insmod /share/vgpu.ko max_vectors=%d' % vectors)
+        self.linked()
+        self.assertEqual(self.sysfs('vectors'), str(vectors))
+        self.drvtest('basic')
+        self.drvtest('many', 5)
+
+    def test_one(self):
+        self.share(1)
+
+    def test_three(self):
+        self.share(3)
+
+
+class Reboot(DriverTest):
+    def test_reset_button(self):
+        command = self.start('hold')
+        command.wait_output('holding')
+        self.vm.reset()
+        self.linked()
+        self.drvtest('basic')
+
+    def test_reboot(self):
+        command = self.start('hold')
+        command.wait_output('holding')
+        self.vm.reboot()
+        self.linked()
+        self.drvtest('basic')
+
+
+class Firmwares(unittest.TestCase):
+    """The window is write-back whatever the machine and the firmware."""
+
+    def check(self, machine, firmware):
+        with tempfile.TemporaryDirectory(prefix='vgpu-driver-') as folder:
+            host = FakeMediator(os.path.join(folder, 'link'))
+            try:
+                with Vm('caching', machine=machine, firmware=firmware, driver=True,
+                        stub={'socket': host.path, 'window': '%dM' % WINDOW_MIB}) as vm:
+                    self.assertEqual(vm.run('cat %swindow_caching' % SYSFS).out, 'write-back\n')
+                    with open(guest_program(), 'rb') as f:
+                        program = vm.put('drvtest', f.read())
+                    until(lambda: vm.run('cat %sstatus' % SYSFS).out == 'linked\n', 'the link')
+                    vm.run('chmod 755 %s; %s basic' % (program, program))
+                self.assertEqual(host.faults, [])
+            finally:
+                host.close()
+
+    def test_pc_seabios(self):
+        self.check('pc', 'seabios')
+
+    def test_q35_ovmf(self):
+        self.check('q35', 'ovmf')
+
+    def test_pc_ovmf(self):
+        self.check('pc', 'ovmf')
+
+
+class Sources(unittest.TestCase):
+    def test_sparse(self):
+        kdir = os.path.join(os.path.dirname(images.kernel()), 'kdir')
+        with tempfile.TemporaryDirectory() as build:
+            result = subprocess.run(['make', '-C', images.path_in_repo('client', 'driver'), 'check', 'KDIR=' + kdir,
+                                     'BUILD=' + build], capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn('warning', result.stderr + result.stdout)
+        self.assertNotIn('error', result.stderr)
+
+
+if __name__ == '__main__':
+    unittest.main()
