@@ -229,6 +229,7 @@ struct vx_job {
 	CUmodule cu_module;
 	CUfunction cu_function;
 	CUstream cu_stream;
+	uint64_t issued; /* by the stream, when it is asked */
 };
 
 /* ---- session.c ---- */
@@ -248,8 +249,9 @@ struct vx_session {
 	bool ended;
 	uint64_t busy[VGPU_STREAMS / 64]; /* streams that may have work outstanding */
 	uint32_t watch_next;
+	bool watching; /* a helper asks a stream */
 	uint64_t watch_ns, watch_period_ns;
-	struct vgpu_gate_page stats; /* its counters, published after each batch */
+	struct vgpu_gate_page stats; /* its counters but faults, published now and then */
 	struct vx_stream stream[VGPU_STREAMS];
 	struct vx_table functions, modules, events;
 	struct vx_ranges device, heap;
@@ -340,7 +342,7 @@ uint32_t vx_stream_index(const struct vx_session *s, const struct vx_stream *str
 
 /* ---- watch.c ---- */
 
-/* Asks outstanding streams for faults and progress. */
+/* Has a helper ask an outstanding stream for faults and progress. */
 void vx_stream_watch(struct vx_session *s);
 uint64_t vx_now_ns(void);
 

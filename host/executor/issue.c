@@ -75,7 +75,6 @@ static void stats_publish(struct vx_session *s)
 	__atomic_store_n(&to->bytes_h2d, from->bytes_h2d, __ATOMIC_RELAXED);
 	__atomic_store_n(&to->bytes_d2h, from->bytes_d2h, __ATOMIC_RELAXED);
 	__atomic_store_n(&to->bytes_d2d, from->bytes_d2d, __ATOMIC_RELAXED);
-	__atomic_store_n(&to->faults, from->faults, __ATOMIC_RELAXED);
 	__atomic_store_n(&to->vram_bytes, from->vram_bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&to->heap_bytes, from->heap_bytes, __ATOMIC_RELAXED);
 }
@@ -105,7 +104,8 @@ static uint64_t sleep_ns(const struct vx_session *s)
 
 	if (s->parked || s->waiting)
 		return VX_PARKED_NS;
-	if (!vx_stream_outstanding(s) || atomic_load(&s->sticky))
+	/* while a helper asks a stream, it wakes us */
+	if (!vx_stream_outstanding(s) || s->watching || atomic_load(&s->sticky))
 		return UINT64_MAX;
 	now = vx_now_ns();
 	return s->watch_ns > now ? s->watch_ns - now : 1;
@@ -140,7 +140,7 @@ static void watch_maybe(struct vx_session *s)
 		s->watch_ns = 0;
 	else if (!s->watch_ns) /* new work: most is done long before it would be asked about */
 		s->watch_ns = vx_now_ns() + s->watch_period_ns;
-	else if (vx_now_ns() >= s->watch_ns)
+	else if (!s->watching && vx_now_ns() >= s->watch_ns)
 		vx_stream_watch(s);
 }
 

@@ -2,13 +2,12 @@
 /*
  * A client that waits for a mark looks at memory and asks nobody; a kernel that has faulted never
  * writes it. So streams with work outstanding are asked now and then, which also tells when a
- * stream has run dry.
+ * stream has run dry. A helper asks: while the driver handles a fault, one query can take half a
+ * second (docs/decisions/0001). One stream at a time is enough, after a fault every one tells.
  */
 #include "host/executor/internal.h"
 
 #include <time.h>
-
-enum { WATCH_STREAMS = 4 }; /* asked at once: after a fault every stream tells */
 
 uint64_t vx_now_ns(void)
 {
@@ -62,36 +61,51 @@ static void watch_destroy(struct vx_session *s, struct vx_stream *st)
 	vx_job_start(s, job);
 }
 
-static bool watch_one(struct vx_session *s, uint32_t i)
+static void watch_run(struct vx_job *job)
 {
-	struct vx_stream *st = &s->stream[i];
-	CUresult rc = s->gpu->cu.cuStreamQuery(st->cu);
+	CUresult rc = job->session->gpu->cu.cuStreamQuery(job->cu_stream);
 
-	if (rc == CUDA_ERROR_NOT_READY)
-		return false;
-	if (rc != CUDA_SUCCESS) {
-		vx_check(s, rc);
-		return true;
+	job->status = rc == CUDA_ERROR_NOT_READY ? rc : vx_check(job->session, rc);
+}
+
+static void watch_finish(struct vx_job *job)
+{
+	struct vx_session *s = job->session;
+	struct vx_stream *st = job->stream;
+	uint32_t i = vx_stream_index(s, st);
+
+	s->watching = false;
+	s->watch_ns = vx_now_ns() + s->watch_period_ns;
+	if (!job->status) {
+		s->watch_period_ns = VX_WATCH_NS;
+		if (st->done < job->issued)
+			st->done = job->issued;
+		if (st->done == st->issued && !st->destroyed)
+			s->busy[i / 64] &= ~(1ull << (i % 64));
+		else if (st->done == st->issued)
+			watch_destroy(s, st);
+	} else if (s->watch_period_ns < VX_WATCH_MAX_NS) {
+		s->watch_period_ns += s->watch_period_ns / 4; /* long kernels: less often */
 	}
-	st->done = st->issued;
-	if (!st->destroyed)
-		s->busy[i / 64] &= ~(1ull << (i % 64));
-	else
-		watch_destroy(s, st);
-	return true;
+	vx_job_close(job);
 }
 
 void vx_stream_watch(struct vx_session *s)
 {
-	bool moved = false;
+	struct vx_job *job;
 	uint32_t i;
 
-	for (int n = 0; n < WATCH_STREAMS && watch_next(s, &i); n++)
-		moved |= watch_one(s, i);
-	/* long kernels are asked less often */
-	if (moved)
-		s->watch_period_ns = VX_WATCH_NS;
-	else if (s->watch_period_ns < VX_WATCH_MAX_NS)
-		s->watch_period_ns += s->watch_period_ns / 4;
-	s->watch_ns = vx_now_ns() + s->watch_period_ns;
+	if (s->watching || !watch_next(s, &i))
+		return;
+	job = vx_job_new(s, NULL);
+	if (!job)
+		return;
+	s->watching = true;
+	s->stream[i].users++;
+	job->stream = &s->stream[i];
+	job->cu_stream = job->stream->cu;
+	job->issued = job->stream->issued;
+	job->run = watch_run;
+	job->finish = watch_finish;
+	vx_job_start(s, job);
 }
