@@ -168,6 +168,7 @@ static void resume_from_disk(void)
 
 	if (!setting("vgpu.resume", disk, sizeof(disk)))
 		return;
+	load_module("/modules/virtio_blk.ko");
 	for (i = 0; stat(disk, &st) && i < 500; i++)
 		usleep(10000);
 	if (stat(disk, &st))
