@@ -29,7 +29,7 @@ def fuzz(build, name, seconds):
              "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={scratch}/", scratch,
              ROOT / "fuzz/corpus" / name],
             capture_output=True, text=True, errors="replace", check=False)
-        stats = dict(line.split(":", 1) for line in run.stderr.splitlines() if line.startswith("stat::"))
+        stats = dict(line.rsplit(":", 1) for line in run.stderr.splitlines() if line.startswith("stat::"))
         runs = int(stats.get("stat::number_of_executed_units", "0"))
         ok = run.returncode == 0 and runs > 0
         print(f"{'ok    ' if ok else 'FAILED'} {name}: {runs} runs in {seconds} s", flush=True)
