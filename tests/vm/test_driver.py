@@ -33,6 +33,14 @@ def guest_program():
                                  '-Werror', '-I' + images.ROOT, '-o', out, source]))
 
 
+def install_program(vm):
+    """Copies drvtest and the driver into the guest's memory: 9p shares don't survive a suspend."""
+    with open(guest_program(), 'rb') as f:
+        vm.put('drvtest', f.read())
+    vm.run('mkdir -p /test && cp /share/drvtest /share/vgpu.ko /test && chmod 755 /test/drvtest')
+    return '/test/drvtest'
+
+
 class DriverTest(unittest.TestCase):
     """One VM for the tests of a class; each test leaves driver and device as it found them."""
 
@@ -49,9 +57,7 @@ class DriverTest(unittest.TestCase):
         cls.vm = Vm('driver', stub=cls.stub, driver=True, **cls.options)
         cls.addClassCleanup(lambda: cls.vm.close(check=True))
         cls.vm.boot()
-        with open(guest_program(), 'rb') as f:
-            cls.program = cls.vm.put('drvtest', f.read())
-        cls.vm.run('chmod 755 ' + cls.program)
+        cls.program = install_program(cls.vm)
         cls.linked()
 
     @classmethod
@@ -293,7 +299,7 @@ class DriverLifetime(DriverTest):
 
     def test_reload(self):
         for _ in range(3):
-            self.vm.run('rmmod vgpu && insmod /share/vgpu.ko')
+            self.vm.run('rmmod vgpu && insmod /test/vgpu.ko')
             self.linked()
             self.drvtest('basic')
 
@@ -371,10 +377,10 @@ class DriverFewVectors(DriverTest):
 
     def tearDown(self):
         super().tearDown()
-        self.vm.run('rmmod vgpu && insmod /share/vgpu.ko')
+        self.vm.run('rmmod vgpu && insmod /test/vgpu.ko')
 
     def share(self, vectors):
-        self.vm.run('rmmod vgpu && insmod /share/vgpu.ko max_vectors=%d' % vectors)
+        self.vm.run('rmmod vgpu && insmod /test/vgpu.ko max_vectors=%d' % vectors)
         self.linked()
         self.assertEqual(self.sysfs('vectors'), str(vectors))
         self.drvtest('basic')
@@ -392,6 +398,7 @@ class DriverReboot(DriverTest):
         command = self.start('hold')
         command.wait_output('holding')
         self.vm.reset()
+        install_program(self.vm)
         self.linked()
         self.drvtest('basic')
 
@@ -399,6 +406,7 @@ class DriverReboot(DriverTest):
         command = self.start('hold')
         command.wait_output('holding')
         self.vm.reboot()
+        install_program(self.vm)
         self.linked()
         self.drvtest('basic')
 
@@ -413,10 +421,9 @@ class DriverFirmwares(unittest.TestCase):
                 with Vm('caching', machine=machine, firmware=firmware, driver=True,
                         stub={'socket': host.path, 'window-size': '%dM' % WINDOW_MIB}) as vm:
                     self.assertEqual(vm.run('cat %swindow_caching' % SYSFS).out, 'write-back\n')
-                    with open(guest_program(), 'rb') as f:
-                        program = vm.put('drvtest', f.read())
+                    program = install_program(vm)
                     until(lambda: vm.run('cat %sstatus' % SYSFS).out == 'linked\n', 'the link')
-                    vm.run('chmod 755 %s; %s basic' % (program, program))
+                    vm.run(program + ' basic')
                 self.assertEqual(host.faults, [])
             finally:
                 host.close()
@@ -433,7 +440,8 @@ class DriverFirmwares(unittest.TestCase):
 
 class DriverSources(unittest.TestCase):
     def test_sparse(self):
-        kdir = os.path.join(os.path.dirname(images.kernel()), 'kdir')
+        with open(os.path.join(os.path.dirname(images.kernel()), 'kdir')) as f:
+            kdir = f.read().strip()
         with tempfile.TemporaryDirectory() as build:
             result = subprocess.run(['make', '-C', images.path_in_repo('client', 'driver'), 'check', 'KDIR=' + kdir,
                                      'BUILD=' + build], capture_output=True, text=True)
