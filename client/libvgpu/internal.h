@@ -44,6 +44,7 @@ enum vgpu_client_limits {
 	VGPU_SPIN_SPACE_NS = 20000,
 	VGPU_WAIT_BELT_NS = 1000000000, /* sleepers look again each second, whatever was lost */
 	VGPU_OPEN_TIMEOUT_MS = 30000,
+	VGPU_LIMBO_WAIT_NS = 100000000, /* for freed pinned memory that transfers still use */
 	VGPU_ALLOC_TRIES = 16,	     /* device blocks set aside because their address is taken */
 };
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- device memory ---- */
 
@@ -204,6 +205,32 @@ static int take(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block *
 	return rc;
 }
 
+static bool in_limbo(struct vgpu_session *s)
+{
+	bool any;
+
+	pthread_mutex_lock(&s->pinned.lock);
+	any = s->pinned.limbo;
+	pthread_mutex_unlock(&s->pinned.lock);
+	return any;
+}
+
+/* When the window is used up there are still our own idle buffers, and what was freed and is in
+ * use only for a moment more. */
+static int take_last(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block **ret)
+{
+	uint64_t until = vgpu_now_ns() + VGPU_LIMBO_WAIT_NS;
+	int rc;
+
+	vgpu_staging_trim(s);
+	rc = take(s, bytes, ret);
+	while (rc == -ENOSPC && in_limbo(s) && vgpu_now_ns() < until && !vgpu_session_check(s)) {
+		usleep(50);
+		rc = take(s, bytes, ret);
+	}
+	return rc;
+}
+
 vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block **ret)
 {
 	vgpu_status status = VGPU_OK;
@@ -218,10 +245,7 @@ vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, struct vgpu
 	rc = take(s, bytes, ret); /* someone may have made room meanwhile */
 	if (rc == -ENOSPC) {
 		status = grow(s, bytes);
-		/* when the window is used up, there are still what was freed and our own buffers */
-		if (status)
-			vgpu_staging_trim(s);
-		rc = take(s, bytes, ret);
+		rc = status ? take_last(s, bytes, ret) : take(s, bytes, ret);
 		if (!rc)
 			status = VGPU_OK;
 		else if (!status)
