@@ -15,7 +15,7 @@ static struct {
 	/* under lock */
 	struct vx_job *first, *last;
 	uint32_t queued;
-	uint32_t idle;
+	uint32_t threads, idle;
 	const struct vx_gpu *gpu;
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
 
@@ -52,6 +52,7 @@ static int pool_thread_start(void)
 	pthread_attr_setstacksize(&attr, POOL_STACK);
 	err = pthread_create(&thread, &attr, pool_thread, NULL);
 	pthread_attr_destroy(&attr);
+	pool.threads += !err;
 	return -err;
 }
 
@@ -68,6 +69,9 @@ int vx_pool_run(struct vx_job *job)
 	pthread_mutex_lock(&pool.lock);
 	if (pool.queued >= pool.idle)
 		err = pool_thread_start();
+	/* at the limit of threads the job waits for one of them */
+	if (pool.threads)
+		err = 0;
 	if (!err) {
 		job->next = NULL;
 		if (pool.first)

@@ -12,6 +12,7 @@
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -19,11 +20,11 @@
  * running state need. Everything else gives EPERM. */
 static const int sandbox_calls[] = {
 	/* memory */
-	SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect), SCMP_SYS(madvise),
+	SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
 	SCMP_SYS(brk), SCMP_SYS(mlock), SCMP_SYS(munlock), SCMP_SYS(get_mempolicy),
 	SCMP_SYS(mbind), SCMP_SYS(set_mempolicy), SCMP_SYS(membarrier),
 	/* open files, and the driver's devices */
-	SCMP_SYS(ioctl), SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev),
+	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev),
 	SCMP_SYS(pread64), SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(statx), SCMP_SYS(access), SCMP_SYS(faccessat),
 	SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents64),
@@ -44,8 +45,38 @@ static const int sandbox_calls[] = {
 	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(sigaltstack), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid),
 	SCMP_SYS(getegid), SCMP_SYS(getrusage), SCMP_SYS(sysinfo), SCMP_SYS(uname),
-	SCMP_SYS(getrandom), SCMP_SYS(prctl),
+	SCMP_SYS(getrandom),
 };
+
+/* Nothing becomes executable any more: the driver's compiler was loaded before. */
+static int allow_mappings(scmp_filter_ctx f)
+{
+	int err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				   SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+
+	if (!err)
+		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	return err;
+}
+
+/* ioctl for the driver's nodes: group 'F' of NVIDIA's module, the plain numbers of its UVM module
+ * (docs/decisions/0003). prctl to name threads and to set their timer slack, not to become
+ * dumpable again. */
+static int allow_numbers(scmp_filter_ctx f)
+{
+	static const unsigned int options[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK };
+	int err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				   SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, 'F' << 8));
+
+	if (!err)
+		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffff00, 0));
+	for (size_t i = 0; !err && i < sizeof(options) / sizeof(options[0]); i++)
+		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+				       SCMP_A0(SCMP_CMP_EQ, options[i]));
+	return err;
+}
 
 /* Opening is for reading, or for reading and writing what is there (the driver's device nodes; the
  * jailer's namespace has nothing else to write): never creating, never truncating. */
@@ -83,6 +114,10 @@ static int sandbox_filter(void)
 		return -ENOMEM;
 	for (size_t i = 0; !err && i < sizeof(sandbox_calls) / sizeof(sandbox_calls[0]); i++)
 		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, sandbox_calls[i], 0);
+	if (!err)
+		err = allow_mappings(f);
+	if (!err)
+		err = allow_numbers(f);
 	if (!err)
 		err = allow_open(f);
 	if (!err)
