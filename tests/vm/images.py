@@ -63,6 +63,19 @@ def path_in_repo(*parts):
     return os.path.join(ROOT, *parts)
 
 
+def built(*parts):
+    """Path of something that Meson has built; VGPU_BUILD names the build folder (default: build)."""
+    path = os.path.join(os.environ.get('VGPU_BUILD') or path_in_repo('build'), *parts)
+    if not os.path.exists(path):
+        raise BuildError('%s is not there: build first (make), or name the build folder with --build' % path)
+    return path
+
+
+def long_tests():
+    """Whether tests that take minutes are wanted."""
+    return bool(os.environ.get('VGPU_LONG'))
+
+
 GUEST_IMAGE = path_in_repo('tools', 'guest-image.py')
 
 
