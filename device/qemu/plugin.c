@@ -11,15 +11,18 @@
 #include "qapi/qapi-commands-control.h"
 #include "qemu/qemu-plugin.h"
 
-/* For a test of the refusal. */
+/* Tests of the refusals set these. */
 #ifndef VGPU_STUB_FOR_MAJOR
 #define VGPU_STUB_FOR_MAJOR QEMU_VERSION_MAJOR
 #define VGPU_STUB_FOR_MINOR QEMU_VERSION_MINOR
 #endif
+#ifndef VGPU_STUB_SIZE_SKEW
+#define VGPU_STUB_SIZE_SKEW 0
+#endif
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = VGPU_QEMU_PLUGIN_API;
 
-/* QEMU has this function until 8.x only; without it the version alone decides. */
+/* Newer QEMUs have no such function; there the version alone decides. */
 extern size_t object_type_get_instance_size(const char *) __attribute__((weak));
 
 static bool version_fits(void)
@@ -44,7 +47,7 @@ static bool types_fit(void)
 		size_t bytes;
 	} types[] = {
 		{ TYPE_DEVICE, sizeof(DeviceState) },
-		{ TYPE_PCI_DEVICE, sizeof(PCIDevice) },
+		{ TYPE_PCI_DEVICE, sizeof(PCIDevice) + VGPU_STUB_SIZE_SKEW },
 		{ TYPE_MEMORY_REGION, sizeof(MemoryRegion) },
 	};
 
