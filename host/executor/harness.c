@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,6 +88,7 @@ void h_expect(struct harness *h, void *message, size_t size, uint32_t type)
 
 void h_spawn(struct harness *h, const char *extra)
 {
+	const struct timeval limit = { .tv_sec = 60 };
 	struct vgpu_executor_header hello = { 0 };
 	int pair[2];
 
@@ -98,6 +100,7 @@ void h_spawn(struct harness *h, const char *extra)
 		exec_executor(pair[1], extra);
 	close(pair[1]);
 	h->sock = pair[0];
+	setsockopt(h->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	h_send(h, &hello, VGPU_EXECUTOR_HELLO, sizeof(hello), NULL, 0);
 	h_expect(h, &h->ready, sizeof(h->ready), VGPU_EXECUTOR_READY);
 }
