@@ -28,6 +28,15 @@ class Failure(Exception):
     pass
 
 
+class Skip(Exception):
+    pass
+
+
+def need_root():
+    if os.getuid():
+        raise Skip("needs root: the sandbox's users, namespaces and cgroups")
+
+
 def check(condition, text):
     if not condition:
         raise Failure(text)
@@ -83,7 +92,7 @@ class Message:
             self.text = packet[32:].split(b"\0")[0].decode()
 
     def __repr__(self):
-        return f"message {self.type} sid {self.sid} error {getattr(self, 'error', None):#x} {getattr(self, 'text', '')!r}"
+        return f"message {self.type} sid {self.sid} error {getattr(self, 'error', 0):#x} {getattr(self, 'text', '')!r}"
 
 
 class Link:
@@ -243,7 +252,7 @@ class Host:
         log = self.read_log()
         self.stop()
         if kind:
-            print("--- log of jailer and mediator\n" + log[-12000:], flush=True)
+            print("--- log of jailer and mediator\n" + log[-5000:], flush=True)
 
     def read_log(self):
         with open(os.path.join(self.dir, "log"), errors="replace") as f:

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""Loss of the mediator, of the jailer, of both."""
+import os
+import signal
+import subprocess
+
+from vgpu_host import (CLOSE, CLOSED, ENDED, ERRORS, EXTENT, MIB, RESUME, RESUMED, WELCOME, Host, check, equal, memfd, need_root,
+                       wait_for)
+
+
+def resume(link, sessions, heaps=()):
+    """A client's words after a reconnect: sessions are (sid, offset)."""
+    for sid, offset in sessions:
+        link.send_open(sid, offset, kind=RESUME)
+        for s, heap, window, size in heaps:
+            if s == sid:
+                link.send_heap(sid, heap, window, size, flags=1)
+    link.simple(RESUMED)
+
+
+def pids(h):
+    return {s["sid"]: s["executor_pid"] for s in h.call("session.list") if s["state"] == "open"}
+
+
+def test_mediator_killed(build):
+    for sig in (signal.SIGKILL, signal.SIGTERM):
+        with Host(build) as h:
+            h.add_vm(window_bytes=64 * MIB)
+            w = memfd(64 * MIB)
+            link = h.stub()
+            link.hello(window=w, window_bytes=64 * MIB, epoch=3)
+            link.open_ok(0, 0)
+            link.open_ok(1, EXTENT)
+            equal(link.heap(1, 0, 4 * EXTENT, EXTENT).error, 0, "HEAP_ADD")
+            before = pids(h)
+            epoch = h.call("status")["epoch"]
+            h.kill_mediator(sig)
+            check(link.ended(), "link ends with the mediator")
+            h.start_mediator()
+            check(h.call("status")["epoch"] > epoch, "the epoch grows")
+            link = h.stub()
+            equal(link.hello(window=w, window_bytes=64 * MIB, epoch=3, resume=1).type, WELCOME, "reconnect")
+            resume(link, [(0, 0), (1, EXTENT)], [(1, 0, 4 * EXTENT, EXTENT)])
+            wait_for(lambda: pids(h) == before, "the same executors go on")
+            equal(h.call("vm.show", name="vm1")["vram_used_bytes"], 2 * MIB, "VRAM is still known")
+            equal(link.heap(1, EXTENT, 4 * EXTENT, EXTENT).error, ERRORS["CALL_INVALID"], "resumed heap is known")
+            equal(link.heap(1, EXTENT, 5 * EXTENT, EXTENT).error, 0, "HEAP_ADD after the restart")
+            link.open_ok(2, 8 * EXTENT)
+            equal(link.close_session(1).type, CLOSED, "CLOSE after the restart")
+            equal(h.call("vm.show", name="vm1")["vram_used_bytes"], 2 * MIB, "VRAM after CLOSE")
+            os.kill(before[0], signal.SIGKILL)
+            equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "death after the restart")
+
+
+def test_local_clients_are_told_apart(build):
+    """Two programs of one user, both with session 0: each gets its own back."""
+    with Host(build) as h:
+        h.add_local(window_bytes=64 * MIB)
+        links = [h.local(), h.local()]
+        windows, before = [], []
+        for link in links:
+            link.hello()
+            windows.append(link.window)
+            known = [s["executor_pid"] for s in h.call("session.list")]
+            link.open_ok(0, 0)
+            before.append([s["executor_pid"] for s in h.call("session.list") if s["executor_pid"] not in known][0])
+        h.kill_mediator()
+        h.start_mediator()
+        for i in (1, 0):
+            links[i].close()
+            links[i] = h.local()
+            equal(links[i].hello(window=windows[i], window_bytes=64 * MIB, resume=1).type, WELCOME, "reconnect")
+            resume(links[i], [(0, 0)])
+        wait_for(lambda: len(pids_all(h)) == 2, "both sessions are back")
+        equal(links[0].close_session(0).type, CLOSED, "CLOSE of the first")
+        check(not os.path.exists(f"/proc/{before[0]}"), "the first one's executor is gone")
+        check(os.path.exists(f"/proc/{before[1]}"), "the second one's lives")
+        for fd in windows:
+            os.close(fd)
+
+
+def pids_all(h):
+    return [s["executor_pid"] for s in h.call("session.list") if s["state"] == "open"]
+
+
+def test_vanished_links_are_ended(build):
+    with Host(build) as h:
+        h.add_local(window_bytes=64 * MIB)
+        link = h.local()
+        link.hello()
+        link.open_ok(0, 0)
+        pid = pids(h)[0]
+        h.kill_mediator()
+        link.close()
+        h.start_mediator()
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "executor of a vanished client ended after the grace time")
+        wait_for(lambda: len(h.executors()) == h.warm_count() == 1, "only the warm one is left")
+
+
+def test_executor_died_meanwhile(build):
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        pid = pids(h)[0]
+        h.kill_mediator()
+        os.kill(pid, signal.SIGKILL)
+        h.start_mediator()
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        resume(link, [(0, 0)])
+        equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
+        equal(link.close_session(0).type, CLOSED, "CLOSE")
+        link.open_ok(0, 0)
+
+
+def test_warm_executors_are_kept(build):
+    with Host(build, warm=2) as h:
+        h.wait_warm(2)
+        before = sorted(h.executors())
+        h.kill_mediator()
+        h.start_mediator()
+        h.wait_warm(2)
+        equal(sorted(h.executors()), before, "warm executors after a restart")
+
+
+def test_jailer_killed(build):
+    for sig in (signal.SIGKILL, signal.SIGTERM):
+        with Host(build) as h:
+            h.add_local(window_bytes=64 * MIB)
+            link = h.local()
+            link.hello()
+            link.open_ok(0, 0)
+            h.wait_warm()
+            before = sorted(h.executors())
+            h.kill_jailer(sig)
+            equal(link.heap(0, 0, EXTENT, EXTENT).error, 0, "the session goes on without a jailer")
+            wait_for(lambda: not h.call("status")["jailer"]["connected"], "the mediator notices")
+            h.start_jailer()
+            wait_for(lambda: h.call("status")["jailer"]["connected"], "the mediator reconnects")
+            h.wait_warm()
+            equal(sorted(h.executors()), before, "no executor is lost")
+            link.open_ok(1, 4 * EXTENT)
+            equal(link.close_session(0).type, CLOSED, "CLOSE of a session from before")
+            wait_for(lambda: len(h.executors()) == 1 + h.warm_count(), "its executor is gone")
+
+
+def test_executor_dies_without_a_jailer(build):
+    with Host(build) as h:
+        h.add_local(window_bytes=64 * MIB)
+        link = h.local()
+        link.hello()
+        link.open_ok(0, 0)
+        h.kill_jailer()
+        wait_for(lambda: not h.call("status")["jailer"]["connected"], "the mediator notices")
+        os.kill(pids(h)[0], signal.SIGKILL)
+        h.start_jailer()
+        equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
+        equal(link.close_session(0).type, CLOSED, "CLOSE")
+
+
+def test_session_closed_without_a_jailer(build):
+    """CLOSE while the jailer is away: answered when the executor is known to be gone."""
+    with Host(build, env=["TEST_EXECUTOR=stay"], mediator_args=["--finish-ms", "100"]) as h:
+        h.add_local(window_bytes=64 * MIB)
+        link = h.local()
+        link.hello()
+        link.open_ok(0, 0)
+        h.kill_jailer()
+        wait_for(lambda: not h.call("status")["jailer"]["connected"], "the mediator notices")
+        link.simple(CLOSE, 0)
+        h.start_jailer()
+        link.expect(CLOSED, 0)
+
+
+def test_open_without_a_jailer(build):
+    with Host(build, warm=0) as h:
+        h.add_local()
+        h.kill_jailer()
+        wait_for(lambda: not h.call("status")["jailer"]["connected"], "the mediator notices")
+        link = h.local()
+        link.hello()
+        m = link.open(0, 0)
+        equal(m.error, ERRORS["HOST_NO_EXECUTOR"], "OPEN")
+        check("vgpu-jailer" in m.text, f"says what is missing: {m.text}")
+
+
+def test_both_killed(build):
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        h.wait_warm()
+        h.kill_mediator()
+        h.kill_jailer()
+        h.wait_executors(0)
+        h.start_jailer()
+        h.start_mediator()
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        resume(link, [(0, 0)])
+        equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
+        link.close_session(0)
+        link.open_ok(0, 0)
+        if os.getuid() == 0:
+            wait_for(lambda: len(h.cgroups()) == 2, "cgroups of lost executors removed")
+
+
+def test_two_mediators(build):
+    with Host(build) as h:
+        first = h.mediator
+        h.call("status")
+        p = subprocess.run([os.path.join(build, "host/mediator/vgpu-mediator"), "--config-db", f"{h.dir}/other.db",
+                            "--run-dir", h.run, "--jailer", h.jailer_socket], stderr=subprocess.PIPE, text=True)
+        check(p.returncode != 0 and "another mediator" in p.stderr, f"second mediator refused: {p.stderr}")
+        check(first.poll() is None, "the first one goes on")
+        h.call("status")
+
+
+def test_repeated_kills(build):
+    """No descriptor, process or cgroup is left over by ten restarts of each."""
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        pid = pids(h)[0]
+        for i in range(10):
+            if i % 2:
+                h.kill_jailer()
+                h.start_jailer()
+                wait_for(lambda: h.call("status")["jailer"]["connected"], "reconnect to the jailer")
+            else:
+                h.kill_mediator()
+                link.close()
+                h.start_mediator()
+                link = h.stub()
+                link.hello(window=w, window_bytes=64 * MIB, resume=1)
+                resume(link, [(0, 0)])
+                wait_for(lambda: pids(h) == {0: pid}, "session resumed")
+        h.wait_warm()
+        wait_for(lambda: len(h.executors()) == 2, "one session, one warm executor")
+        if os.getuid() == 0:
+            equal(len(h.cgroups()), 2, "cgroups")
+        equal(link.close_session(0).type, CLOSED, "CLOSE at last")
+
+
+def test_unprivileged_mediator(build):
+    """As it is installed: the jailer is root, the mediator is not."""
+    need_root()
+    with Host(build, mediator_uid=54329) as h:
+        h.add_local(uid=0)
+        link = h.local()
+        link.hello()
+        link.open_ok(0, 0)
+        h.kill_jailer()
+        h.start_jailer()
+        wait_for(lambda: h.call("status")["jailer"]["connected"], "reconnect")
+        equal(link.close_session(0).type, CLOSED, "CLOSE")
