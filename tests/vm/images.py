@@ -147,7 +147,8 @@ def qemu_version():
 
 def ovmf():
     """Paths of the UEFI firmware's code and of the template of its variables."""
-    for folder in OVMF_FOLDERS:
+    given = os.environ.get('VGPU_OVMF')
+    for folder in [given] if given else OVMF_FOLDERS:
         for suffix in ('_4M', ''):
             code, variables = (os.path.join(folder, 'OVMF_%s%s.fd' % (k, suffix)) for k in ('CODE', 'VARS'))
             if os.path.exists(code) and os.path.exists(variables):
@@ -160,6 +161,11 @@ def firmware_folders():
     if not os.environ.get('VGPU_QEMU'):
         return []
     return [w for f in ('/usr/share/qemu', '/usr/share/seabios') if os.path.isdir(f) for w in ('-L', f)]
+
+
+def cpu(accel):
+    """The guest's CPU model: everything that there is."""
+    return 'host' if accel == 'kvm' else 'max'
 
 
 @functools.lru_cache(None)

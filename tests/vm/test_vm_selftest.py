@@ -2,10 +2,15 @@
 """The machinery itself: machines, firmware, commands, power, devices, processes."""
 
 import os
+import shutil
 import signal
+import stat
+import subprocess
+import sys
 import unittest
 
 import images
+from processes import Workplace
 from vm import GuestError, Host, HostVm, QmpError, Vm, VmError, descendants
 
 
@@ -201,6 +206,40 @@ class HostSide(unittest.TestCase):
             self.assertIn('1', vm.run('unshare --pid --fork --mount --net --ipc --uts sh -c "echo \\$\\$"').out)
             self.assertIn('uid=65534', vm.run('setpriv --reuid 65534 --regid 65534 --clear-groups id').out)
             self.assertEqual(vm.run('cat ' + vm.path(__file__)).out, open(__file__).read())
+
+
+class Portable(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.place = Workplace('portable')
+        cls.addClassCleanup(cls.place.close)
+        cls.dir = cls.place.path('root/vm')
+        images.make([images.path_in_repo('tools', 'portable-vm.sh'), cls.dir, '--with-driver'])
+
+    def test_runs_where_nothing_else_is(self):
+        if os.geteuid() != 0:
+            self.skipTest('only root can change the root folder')
+        root = self.place.path('root')
+        for name in ('bin', 'dev', 'tmp'):
+            os.mkdir(os.path.join(root, name))
+        shutil.copy('/bin/busybox', root + '/bin/busybox')
+        for name in ('sh', 'dirname', 'readlink'):
+            os.symlink('busybox', root + '/bin/' + name)
+        os.mknod(root + '/dev/null', 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        os.mknod(root + '/dev/urandom', 0o666 | stat.S_IFCHR, os.makedev(1, 9))
+        qemu = self.place.start('qemu', [
+            'chroot', root, '/vm/qemu', '-machine', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nodefaults',
+            '-display', 'none', '-no-reboot', '-serial', 'stdio', '-kernel', '/vm/guest/vmlinuz',
+            '-initrd', '/vm/guest/initramfs', '-append', 'console=ttyS0 quiet panic=-1 vgpu.run=true',
+            '-plugin', 'file=/vm/guest/vgpu-stub.so', '-device', 'vgpu-stub,socket=/nonexistent,window-size=64M'])
+        self.assertEqual(qemu.wait(180), 0)
+        self.assertIn('VM-RESULT run 0', qemu.output())
+
+    def test_serves_these_tests(self):
+        text = subprocess.run(['bash', '-c', '. %s/env && exec %s %s vm_selftest.Stub.test_driver'
+                               % (self.dir, sys.executable, images.path_in_repo('tests', 'vm', 'run.py'))],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+        self.assertEqual(text.splitlines()[-1], '1 passed, 0 failed', text)
 
 
 class Kvm(unittest.TestCase):

@@ -74,7 +74,7 @@ class Vm:
         """QEMU's command line."""
         path = self.place.path
         argv = [images.QEMU, '-name', self.name, '-machine', self.machine, '-accel', self.accel,
-                '-cpu', 'host' if self.accel == 'kvm' else 'max', '-m', '%dM' % self.mem, '-smp', str(self.smp),
+                '-cpu', images.cpu(self.accel), '-m', '%dM' % self.mem, '-smp', str(self.smp),
                 '-nodefaults', '-display', 'none', '-no-reboot', '-no-user-config',
                 '-serial', 'file:' + path('serial'), '-qmp', 'unix:%s,server=on,wait=off' % path('qmp'),
                 '-kernel', images.kernel(), '-initrd', self.initrd or images.image(),
