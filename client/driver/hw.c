@@ -2,7 +2,8 @@
 /*
  * Registers, commands and interrupts.
  *
- * A removed device reads all ones. MAGIC decides: a state that cannot be makes us read it.
+ * A removed device reads all ones, or whatever the hypervisor gives for unused addresses. MAGIC
+ * decides: values that cannot be make us read it.
  */
 #include <linux/interrupt.h>
 #include <linux/io.h>
@@ -39,23 +40,36 @@ static void hw_write64(struct vgpu_device *dev, u32 reg, u64 value)
 	hw_write(dev, reg + 4, upper_32_bits(value));
 }
 
+/* Everybody who sleeps looks again. */
+void vgpu_hw_wake(struct vgpu_device *dev)
+{
+	u32 sid;
+
+	wake_up_all(&dev->wq);
+	for (sid = 0; sid < dev->ports; sid++)
+		wake_up_all(&dev->port[sid].wq);
+}
+
 static bool hw_check_gone(struct vgpu_device *dev)
 {
-	if (!dev->gone && hw_read(dev, VGPU_REG_MAGIC) != VGPU_DEVICE_MAGIC)
+	if (!dev->gone && hw_read(dev, VGPU_REG_MAGIC) != VGPU_DEVICE_MAGIC) {
 		WRITE_ONCE(dev->gone, true);
+		vgpu_hw_wake(dev);
+	}
 	return dev->gone;
 }
 
 static void hw_read_status(struct vgpu_device *dev)
 {
 	u32 status = hw_read(dev, VGPU_REG_STATUS);
+	u32 epoch = hw_read(dev, VGPU_REG_EPOCH);
 
-	if (status == ~0u && hw_check_gone(dev))
+	if (epoch != dev->epoch && hw_check_gone(dev))
 		return;
 	WRITE_ONCE(dev->error, hw_read(dev, VGPU_REG_ERROR));
 	WRITE_ONCE(dev->status, status);
 	/* Somebody else has reset the device: what we think is open is not. */
-	if (hw_read(dev, VGPU_REG_EPOCH) != dev->epoch && !READ_ONCE(dev->down))
+	if (epoch != dev->epoch && !READ_ONCE(dev->down))
 		queue_work(vgpu_workqueue, &dev->restart);
 }
 
@@ -95,16 +109,6 @@ static void hw_wake_port(struct vgpu_port *port)
 		mod_delayed_work(vgpu_workqueue, &port->reap, 0);
 }
 
-/* Everybody who sleeps looks again. */
-void vgpu_hw_wake(struct vgpu_device *dev)
-{
-	u32 sid;
-
-	wake_up_all(&dev->wq);
-	for (sid = 0; sid < dev->ports; sid++)
-		wake_up_all(&dev->port[sid].wq);
-}
-
 /* Vector 0. Without others it is every session's interrupt too, so all sleepers look first. */
 static irqreturn_t hw_control_irq(int irq, void *data)
 {
@@ -126,7 +130,6 @@ static irqreturn_t hw_control_thread(int irq, void *data)
 	device = hw_read(dev, VGPU_REG_EVENT_DEVICE);
 	if (device == ~0u && events == ~0ull && hw_check_gone(dev)) {
 		spin_unlock(&dev->hw_lock);
-		vgpu_hw_wake(dev);
 		return IRQ_HANDLED;
 	}
 	/* Acknowledged before it is looked at: what changes from here on sets the bit again. */
@@ -215,6 +218,7 @@ int vgpu_hw_identify(struct vgpu_device *dev)
 
 	spin_lock(&dev->hw_lock);
 	magic = hw_read(dev, VGPU_REG_MAGIC);
+	WRITE_ONCE(dev->gone, magic != VGPU_DEVICE_MAGIC);
 	version = hw_read(dev, VGPU_REG_VERSION);
 	ports = hw_read(dev, VGPU_REG_SESSIONS);
 	addr = hw_read64(dev, VGPU_REG_WINDOW_ADDR_LO);
@@ -277,7 +281,8 @@ void vgpu_hw_reset(struct vgpu_device *dev)
 	u32 sid;
 
 	spin_lock(&dev->hw_lock);
-	if (!hw_check_gone(dev))
+	WRITE_ONCE(dev->gone, hw_read(dev, VGPU_REG_MAGIC) != VGPU_DEVICE_MAGIC);
+	if (!dev->gone)
 		hw_write(dev, VGPU_REG_RESET, 1);
 	for (sid = 0; sid < dev->ports; sid++) {
 		struct vgpu_port *port = &dev->port[sid];

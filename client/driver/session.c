@@ -307,6 +307,8 @@ int vgpu_session_open(struct vgpu_file *file, struct vgpu_uapi_open *arg)
 	ret = session_finish_open(file, arg, ret);
 out:
 	mutex_unlock(&file->lock);
+	if (ret == -ENODEV && !arg->result)
+		arg->result = vgpu_device_down(file->dev);
 	return ret;
 }
 

@@ -14,7 +14,7 @@ import unittest
 import images
 import fake_mediator as fm
 from fake_mediator import FakeMediator, until
-from vm import Vm
+from vm import Vm, VmError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WINDOW_MIB = 256
@@ -24,20 +24,22 @@ SESSION_EXECUTOR_DIED, SESSION_RESET, SESSION_SUSPENDED, SESSION_UNPLUGGED = 0x3
 HOST_NO_MEDIATOR, HOST_NO_EXECUTOR, HOST_WINDOW_LIMIT = 0x50001, 0x50009, 0x50005
 
 
-def guest_program():
-    """The static drvtest, built when its source is newer."""
-    source = os.path.join(HERE, 'guest', 'drvtest.c')
+def guest_program(name):
+    """A static program from guest/, built when its source is newer."""
+    source = os.path.join(HERE, 'guest', name + '.c')
     return images.cached(
-        os.path.join(images.CACHE, 'drvtest'), [source, images.path_in_repo('protocol')],
+        os.path.join(images.CACHE, name), [source, images.path_in_repo('protocol')],
         lambda out: images.make(['gcc', '-std=gnu11', '-D_GNU_SOURCE', '-O1', '-static', '-pthread', '-Wall', '-Wextra',
                                  '-Werror', '-I' + images.ROOT, '-o', out, source]))
 
 
 def install_program(vm):
-    """Copies drvtest and the driver into the guest's memory: 9p shares don't survive a suspend."""
-    with open(guest_program(), 'rb') as f:
-        vm.put('drvtest', f.read())
-    vm.run('mkdir -p /test && cp /share/drvtest /share/vgpu.ko /test && chmod 755 /test/drvtest')
+    """Copies programs and driver into the guest's memory: 9p shares don't survive a suspend."""
+    for name in ('drvtest', 'kexec'):
+        with open(guest_program(name), 'rb') as f:
+            vm.put(name, f.read())
+    vm.run('mkdir -p /test && cp /share/drvtest /share/kexec /share/vgpu.ko /test && '
+           'chmod 755 /test/drvtest /test/kexec')
     return '/test/drvtest'
 
 
@@ -54,7 +56,10 @@ class DriverTest(unittest.TestCase):
         cls.host = FakeMediator(os.path.join(cls.folder.name, 'link'), cls.sessions)
         cls.addClassCleanup(cls.host.close)
         cls.stub = {'socket': cls.host.path, 'window-size': '%dM' % WINDOW_MIB}
-        cls.vm = Vm('driver', stub=cls.stub, driver=True, **cls.options)
+        options = dict({'append': ''}, **cls.options)
+        # Freed memory is poisoned and checked: a use after free does not go unseen.
+        options['append'] += ' slub_debug=FZPU page_poison=1'
+        cls.vm = Vm('driver', stub=cls.stub, driver=True, **options)
         cls.addClassCleanup(lambda: cls.vm.close(check=True))
         cls.vm.boot()
         cls.program = install_program(cls.vm)
@@ -297,6 +302,22 @@ class DriverLifetime(DriverTest):
         command.wait(60)
         self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
 
+    def test_registers_vanish(self):
+        """The device stops decoding its addresses, as after a surprise removal."""
+        slot = self.slot()
+        command = self.survivor(SESSION_UNPLUGGED, 'gone')
+        self.vm.run(r"printf '\000\000' | dd of=/sys/bus/pci/devices/%s/config bs=1 seek=4 conv=notrunc" % slot)
+        self.assertRegex(self.drvtest('refused', 'open'), 'errno (5|19) result 0x[35]')
+        self.assertIn('errno', self.drvtest('refused', 'open'))
+        self.assertNotIn('linked', self.sysfs('status'))
+        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/unbind' % slot)
+        command.wait_output('ended')
+        command.write(b'go\n')
+        self.finish(command)
+        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/bind' % slot)
+        self.linked()
+        self.drvtest('basic')
+
     def test_reload(self):
         for _ in range(3):
             self.vm.run('rmmod vgpu && insmod /test/vgpu.ko')
@@ -409,6 +430,65 @@ class DriverReboot(DriverTest):
         install_program(self.vm)
         self.linked()
         self.drvtest('basic')
+
+
+class DriverHibernation(DriverTest):
+    """Suspend to disk: the VM comes back in another QEMU, with another device."""
+
+    options = {'disk_mb': 1024}
+
+    def test_hibernate(self):
+        self.vm.run('echo go >/test/go; %s survive %d back </test/go >/test/out 2>&1 &'
+                    % (self.program, SESSION_SUSPENDED))
+        until(lambda: 'waiting' in self.vm.run('cat /test/out').out, 'the session')
+        self.vm.hibernate()
+        self.vm.boot_hibernated()
+        until(lambda: 'ok' in self.vm.run('cat /test/out').out.split(), 'the end of drvtest')
+        self.linked()
+
+
+class DriverKexec(DriverTest):
+    """Another kernel takes over the device; the host still has the sessions of the one before."""
+
+    options = {'mem': 1024, 'append': 'crashkernel=384M'}
+
+    def boot_id(self):
+        """Tells kernels apart; None while none answers."""
+        try:
+            self.vm.agent.forget('perhaps another kernel has started')
+            self.vm.join()
+            return self.vm.run('cat /proc/sys/kernel/random/boot_id', timeout=5).out
+        except VmError:
+            self.assertTrue(self.vm.qemu.alive(), self.vm.report())
+            return None
+
+    def next_kernel(self, how):
+        command = self.start('hold')
+        command.wait_output('holding')
+        for name, path in (('vmlinuz', images.kernel()), ('initrd', images.image())):
+            with open(path, 'rb') as f:
+                self.vm.put(name, f.read())
+        self.vm.run('cp /share/vmlinuz /share/initrd /test')
+        self.assertEqual(len(self.host.live), 1)
+        before = self.boot_id()
+        how()
+        until(lambda: self.boot_id() not in (None, before), 'the start of the other kernel')
+        self.vm.run('insmod /share/vgpu.ko')
+        install_program(self.vm)
+        self.linked()
+        self.drvtest('basic')
+        self.drvtest('many', 3)
+
+    def test_kexec(self):
+        self.next_kernel(lambda: self.vm.spawn('/test/kexec /test/vmlinuz /test/initrd'))
+
+    def test_crash_kernel(self):
+        self.vm.alarms_expected = True
+
+        def crash():
+            self.vm.run('/test/kexec /test/vmlinuz /test/initrd crash')
+            self.vm.spawn('echo c >/proc/sysrq-trigger')
+        self.next_kernel(crash)
 
 
 class DriverFirmwares(unittest.TestCase):

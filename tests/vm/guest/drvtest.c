@@ -739,11 +739,29 @@ static void survive(struct gpu *gpu, uint32_t code, bool revoked)
 		CHECK(gpu->control[VGPU_RING_OFFSET] == 0);
 		gpu->control[VGPU_RING_OFFSET] = 1;
 		*gpu->doorbell = 0;
+		/* One mapping after the other is revoked: this one may be the last. */
+		for (int i = 0; i < 10000 && !touch_kills(gpu->heap); i++)
+			usleep(1000);
 		CHECK(touch_kills(gpu->heap));
 		CHECK(touch_kills(gpu->heap + EXTENT - 1));
 	} else {
 		CHECK(gpu->heap[EXTENT - 1] == 0x77);
 	}
+}
+
+/* After a reset or sleep the host takes a moment. */
+static void wait_for_link(void)
+{
+	struct vgpu_uapi_info info = { 0 };
+	int fd = open(device, O_RDWR);
+
+	CHECK(fd >= 0);
+	for (int i = 0; i < 1200 && !(info.status & VGPU_STATUS_LINKED); i++) {
+		CHECK(ioctl(fd, VGPU_IOC_INFO, &info) == 0);
+		usleep(50000);
+	}
+	CHECK(info.status & VGPU_STATUS_LINKED);
+	close(fd);
 }
 
 static void do_survive(const char *code_text, const char *after)
@@ -766,6 +784,7 @@ static void do_survive(const char *code_text, const char *after)
 	} else {
 		close(fd);
 		gpu_end(&gpu);
+		wait_for_link();
 		do_basic();
 	}
 	say("survived");
