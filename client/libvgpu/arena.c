@@ -12,9 +12,12 @@ vgpu_status vgpu_arena_reserve(uint64_t bytes, uint32_t *ret_arena, uint8_t **re
 {
 	for (uint32_t i = 0; i < VGPU_ARENAS; i++) {
 		void *want = (void *)(uintptr_t)vgpu_arena_base(i);
-		void *got = mmap(want, bytes, PROT_NONE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		void *got;
 
+		if (!vgpu_may_map(vgpu_arena_base(i)))
+			continue;
+		got = mmap(want, bytes, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 		if (got == want) {
 			*ret_arena = i;
 			*ret_base = got;

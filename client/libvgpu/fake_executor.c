@@ -5,9 +5,11 @@
 #include <linux/futex.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -422,8 +424,8 @@ static void handle(struct fake_executor *x, const struct vgpu_entry *e)
 			break;
 		}
 		x->stream[i] = (struct fake_stream){ .used = true };
-		x->ring.control.stream[i].completed = 0;
-		x->ring.control.stream[i].issued_bytes = 0;
+		__atomic_store_n(&x->ring.control.stream[i].completed, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&x->ring.control.stream[i].issued_bytes, 0, __ATOMIC_RELAXED);
 		reply(x, e, 0, i, 0);
 		break;
 	case VGPU_OP_STREAM_QUERY:
@@ -488,7 +490,7 @@ static void *executor_main(void *arg)
 	while (!atomic_load(&x->stop)) {
 		int got = atomic_load(&x->host->stall) ? 0 : vgpu_ring_take(&x->ring, x->buffer);
 
-		x->ring.control.header->sticky = atomic_load(&x->host->sticky);
+		__atomic_store_n(&x->ring.control.header->sticky, atomic_load(&x->host->sticky), __ATOMIC_RELAXED);
 		if (got < 0) {
 			malformed(x);
 			break;
@@ -512,6 +514,28 @@ static void *executor_main(void *arg)
 	return NULL;
 }
 
+/* The client's own mapping of the control area: with another one in the same process,
+ * ThreadSanitizer would see neither's atomics in the other. */
+static void *find_control(int window, uint64_t control_offset)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	void *found = NULL;
+	char line[512];
+	struct stat st;
+
+	if (!maps || fstat(window, &st))
+		abort();
+	while (fgets(line, sizeof(line), maps)) {
+		unsigned long start, offset, inode;
+
+		if (sscanf(line, "%lx-%*x %*s %lx %*s %lu", &start, &offset, &inode) == 3 && inode == st.st_ino &&
+		    offset == control_offset)
+			found = (void *)start;
+	}
+	fclose(maps);
+	return found;
+}
+
 struct fake_executor *fake_executor_start(struct fake_host *h, int window, uint64_t control_offset, uint32_t arena,
 					  int doorbell)
 {
@@ -522,7 +546,12 @@ struct fake_executor *fake_executor_start(struct fake_host *h, int window, uint6
 		abort();
 	x->host = h;
 	x->doorbell = doorbell;
-	x->control = mmap(NULL, VGPU_CONTROL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, window, (off_t)control_offset);
+	x->control = find_control(window, control_offset);
+	if (!x->control) { /* a client in a forked child */
+		x->control = mmap(NULL, VGPU_CONTROL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, window,
+				  (off_t)control_offset);
+		x->own_mapping = true;
+	}
 	if (x->control == MAP_FAILED)
 		abort();
 	x->ring.control = vgpu_control_at(x->control);
@@ -557,7 +586,8 @@ void fake_executor_stop(struct fake_executor *x)
 	for (uint32_t i = 0; i < VGPU_STREAMS; i++)
 		parked_free(x->stream[i].first);
 	parked_free(x->waits);
-	munmap(x->control, VGPU_CONTROL_BYTES);
+	if (x->own_mapping)
+		munmap(x->control, VGPU_CONTROL_BYTES);
 	close(x->doorbell);
 	free(x);
 }

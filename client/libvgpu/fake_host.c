@@ -57,19 +57,25 @@ static void open_session(struct fake_host *h, unsigned int i, const struct vgpu_
 	answer(h->link[i], VGPU_LINK_OPENED, 0, "");
 }
 
-static void drop(struct fake_host *h, unsigned int i, bool keep_executor)
+static void stop_executor(struct fake_host *h, unsigned int i)
 {
 	struct fake_executor *x = h->executor[i];
 
-	close(h->link[i]);
-	close(h->window[i]);
-	h->link[i] = h->window[i] = -1;
-	if (keep_executor || !x)
+	if (!x)
 		return;
 	h->executor[i] = NULL;
 	pthread_mutex_unlock(&h->lock);
 	fake_executor_stop(x);
 	pthread_mutex_lock(&h->lock);
+}
+
+static void drop(struct fake_host *h, unsigned int i, bool keep_executor)
+{
+	close(h->link[i]);
+	close(h->window[i]);
+	h->link[i] = h->window[i] = -1;
+	if (!keep_executor)
+		stop_executor(h, i);
 }
 
 /* Which executor a RESUME means: the test resumes at most one at a time. */
@@ -117,6 +123,7 @@ static void receive(struct fake_host *h, unsigned int i)
 			answer(h->link[i], VGPU_LINK_HEAP_ADDED, 0, "");
 		break;
 	case VGPU_LINK_CLOSE:
+		stop_executor(h, i); /* it uses the client's mapping */
 		answer(h->link[i], VGPU_LINK_CLOSED, 0, "");
 		break;
 	case VGPU_LINK_RESUMED:

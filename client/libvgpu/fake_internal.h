@@ -19,7 +19,7 @@ struct fake_block {
 
 struct fake_parked {
 	struct fake_parked *next;
-	uint8_t entry[VGPU_ENTRY_MAX + 64];
+	_Alignas(16) uint8_t entry[VGPU_ENTRY_MAX + 64];
 };
 
 struct fake_stream {
@@ -34,13 +34,14 @@ struct fake_executor {
 	pthread_t thread;
 	struct vgpu_consumer ring;
 	void *control;
+	bool own_mapping;
 	int doorbell;
 	_Atomic bool stop;
 	struct fake_stream stream[VGPU_STREAMS];
 	struct fake_parked *waits; /* synchronise calls on streams that have parked entries */
 	bool event_used[VGPU_EVENTS], event_recorded[VGPU_EVENTS];
 	uint32_t modules;
-	uint8_t buffer[VGPU_ENTRY_MAX + 64];
+	_Alignas(16) uint8_t buffer[VGPU_ENTRY_MAX + 64];
 };
 
 struct fake_host {

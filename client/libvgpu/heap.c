@@ -77,12 +77,12 @@ void vgpu_heap_give(struct vgpu_heap *h, struct vgpu_heap_block *b)
 {
 	struct vgpu_heap_block *next = b->next, *prev = b->prev;
 
-	if (next && !next->used && b->at + b->bytes == next->at) {
+	if (next && !next->used && next->run == b->run) {
 		bin_remove(h, next);
 		b->bytes += next->bytes;
 		unlink_block(h, next);
 	}
-	if (prev && !prev->used && prev->at + prev->bytes == b->at) {
+	if (prev && !prev->used && prev->run == b->run) {
 		bin_remove(h, prev);
 		prev->bytes += b->bytes;
 		unlink_block(h, b);
@@ -99,6 +99,7 @@ int vgpu_heap_add(struct vgpu_heap *h, uint64_t at, uint64_t bytes)
 		return -ENOMEM;
 	b->at = at;
 	b->bytes = bytes;
+	b->run = h->runs++;
 	link_after(h, h->last, b);
 	h->end = at + bytes;
 	h->total += bytes;
@@ -118,6 +119,7 @@ static int split(struct vgpu_heap *h, struct vgpu_heap_block *b, uint64_t bytes)
 		return -ENOMEM;
 	rest->at = b->at + bytes;
 	rest->bytes = b->bytes - bytes;
+	rest->run = b->run;
 	b->bytes = bytes;
 	link_after(h, b, rest);
 	bin_add(h, rest);

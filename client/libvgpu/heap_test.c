@@ -37,6 +37,7 @@ static void blocks_never_overlap(void **state)
 		}
 		assert_true(live[i]->bytes >= bytes);
 		assert_int_equal(live[i]->at % (bytes >= 4096 ? 4096 : VGPU_HEAP_ALIGN), 0);
+		assert_true(live[i]->at >= 6 * MIB || live[i]->at + live[i]->bytes <= 6 * MIB);
 		assert_true(live[i]->at + live[i]->bytes <= 8 * MIB ||
 			    (live[i]->at >= 12 * MIB && live[i]->at + live[i]->bytes <= 16 * MIB));
 		for (uint64_t k = 0; k < live[i]->bytes / VGPU_HEAP_ALIGN; k++) {
@@ -47,10 +48,12 @@ static void blocks_never_overlap(void **state)
 	for (unsigned int i = 0; i < LIVE; i++)
 		if (live[i])
 			vgpu_heap_give(&h, live[i]);
-	/* all joined again: what was added side by side is one block, the gap stays a gap */
-	assert_int_equal(vgpu_heap_take(&h, 8 * MIB, &live[0]), 0);
+	/* each run is one block again, and no block lies in two */
+	assert_int_equal(vgpu_heap_take(&h, 6 * MIB + 1, &live[0]), -ENOSPC);
+	assert_int_equal(vgpu_heap_take(&h, 6 * MIB, &live[0]), 0);
 	assert_int_equal(vgpu_heap_take(&h, 4 * MIB, &live[1]), 0);
-	assert_int_equal(vgpu_heap_take(&h, 1, &live[2]), -ENOSPC);
+	assert_int_equal(vgpu_heap_take(&h, 2 * MIB, &live[2]), 0);
+	assert_int_equal(vgpu_heap_take(&h, 1, &live[3]), -ENOSPC);
 	assert_true(refused < ROUNDS / 2);
 	vgpu_heap_uninit(&h);
 	free(owner);

@@ -74,6 +74,15 @@ void vgpu_ranges_remove_data(struct vgpu_ranges *r, const void *data);
 /* Is [base, base + bytes) inside one range? */
 bool vgpu_ranges_holds(struct vgpu_ranges *r, uint64_t base, uint64_t bytes);
 
+/* ---- arena.c ---- */
+
+/* ThreadSanitizer, also when only the program has it: what of the address space it lets us map. */
+extern void __tsan_init(void) __attribute__((weak));
+static inline bool vgpu_may_map(uint64_t address)
+{
+	return !__tsan_init || address >= vgpu_arena_base(VGPU_ARENAS - 1);
+}
+
 /* ---- reserve.c: device addresses kept free of host mappings ---- */
 
 struct vgpu_reserve {
@@ -90,11 +99,15 @@ int vgpu_reserve_add(struct vgpu_reserve *r, uint64_t base, uint64_t bytes);
 
 /* ---- heap.c: blocks of the arena, bookkeeping in private memory ---- */
 
+/* A block never crosses from one run into the next: the host registers each run with the GPU by
+ * itself, and CUDA refuses a copy across two registrations. */
+
 struct vgpu_heap_block {
 	uint64_t at; /* offset in the arena */
 	uint64_t bytes;
+	uint32_t run;  /* what was added at once: blocks of two runs are never joined */
 	bool used;
-	struct vgpu_heap_block *prev, *next;   /* by address; NULL ends and gaps are checked by at */
+	struct vgpu_heap_block *prev, *next;   /* by address */
 	struct vgpu_heap_block *bin_prev, *bin_next;
 };
 
@@ -104,7 +117,8 @@ struct vgpu_heap {
 	struct vgpu_heap_block *first;
 	struct vgpu_heap_block *last;
 	struct vgpu_heap_block *bin[VGPU_HEAP_BINS]; /* free blocks by log2 of their size */
-	uint64_t end;	/* bytes added so far, and where the next go */
+	uint64_t end;	/* where the next run goes */
+	uint32_t runs;
 	uint64_t total; /* bytes usable */
 };
 

@@ -183,8 +183,8 @@ static vgpu_status grow(struct vgpu_session *s, uint64_t bytes)
 
 	if (want < 4 * VGPU_EXTENT_BYTES)
 		want = 4 * VGPU_EXTENT_BYTES;
-	if (want > 256ull << 20)
-		want = 256ull << 20;
+	if (want > 32 * VGPU_EXTENT_BYTES)
+		want = 32 * VGPU_EXTENT_BYTES;
 	if (want <= need)
 		return grow_by(s, need);
 	status = grow_by(s, want);

@@ -35,9 +35,12 @@ void vgpu_reserve_uninit(struct vgpu_reserve *r)
 static int map_gap(uint64_t base, uint64_t end)
 {
 	void *want = (void *)(uintptr_t)base;
-	void *got = mmap(want, end - base, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	void *got;
 
+	if (!vgpu_may_map(base))
+		return -EINVAL; /* nor can anything else be there */
+	got = mmap(want, end - base, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	if (got == want)
 		return 0;
 	if (got != MAP_FAILED) { /* a kernel that takes the address as a hint, or a sanitizer */

@@ -257,7 +257,7 @@ static void a_mediator_restart_loses_nothing(void **state)
 	OK(vgpu_copy_d2h(gpu, to, device, 8 * MIB)); /* the heap is there already */
 	assert_memory_equal(from, to, 8 * MIB);
 	fake_host_mediator(host, true);
-	OK(vgpu_host_malloc(gpu, 20 * MIB, &pinned)); /* waits for the new mediator */
+	OK(vgpu_host_malloc(gpu, 32 * MIB, &pinned)); /* waits for the new mediator */
 	assert_int_equal(fake_host_counters(host).resumed, 1);
 	assert_int_equal(fake_host_counters(host).sessions, 1);
 	OK(vgpu_copy_h2d(gpu, device, from, 8 * MIB));
@@ -276,9 +276,8 @@ static void an_executor_lost_meanwhile_is_told(void **state)
 	while (!vgpu_nop(gpu))
 		usleep(1000);
 	assert_int_equal(vgpu_nop(gpu), VGPU_ERROR_SESSION_EXECUTOR_DIED);
+	fake_host_stop(first); /* takes the socket's name away */
 	OK(vgpu_session_close(gpu));
-	fake_host_stop(first);
-	unlink(path);
 	fake_host_stop(host);
 	host = fake_host_start(path, 64 * MIB);
 	OK(vgpu_session_open(&o, &gpu)); /* a new session works at once */
