@@ -5,8 +5,9 @@
 #
 #   apt_private NAME SUITE...    prepares the list NAME for these suites; a suite may be written
 #                                SUITE or SUITE-security. Fails with a sentence.
-#   apt_with NAME COMMAND...     runs apt-get or apt-cache with that list, e.g.
-#                                apt_with backports apt-get download linux-image-amd64
+#   apt_with NAME COMMAND...     runs apt-get or apt-cache with that list
+#   apt_fetch NAME COMMAND...    the same for downloads, e.g.
+#                                apt_fetch backports apt-get download linux-image-amd64
 #   apt_codename                 prints the machine's Debian codename
 
 apt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -25,7 +26,7 @@ apt_mirror()
 		sed -n "s/^$label|//p" | head -n 1)
 	if [ -z "$uri" ]; then
 		# Before the first "apt-get update" no label is known: go by the address.
-		uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+		uri=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
 			case $label in
 			Debian) grep -E '/debian/?$' ;;
 			*) grep -E '/debian-security/?$' ;;
@@ -35,11 +36,10 @@ apt_mirror()
 	echo "$uri"
 }
 
-apt_private()
+# The source lines for SUITE...
+apt_source_lines()
 {
-	local name=$1 dir=$apt_cache_dir/$1 suite uri label
-	shift
-	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/parts"
+	local suite label uri options='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
 	for suite; do
 		case $suite in
 		*-security) label=Debian-Security ;;
@@ -49,21 +49,38 @@ apt_private()
 			echo "apt: this machine's package sources name no $label archive, so '$suite' can't be asked" >&2
 			return 1
 		fi
-		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main"
-		echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main"
-	done >"$dir/sources.list.new" || return 1
-	# Lists younger than a day serve again: asking costs seconds and the network.
-	if cmp -s "$dir/sources.list.new" "$dir/sources.list" &&
-		[ -n "$(find "$dir/updated" -mmin -1440 2>/dev/null)" ]; then
-		rm "$dir/sources.list.new"
-		return 0
-	fi
-	mv "$dir/sources.list.new" "$dir/sources.list"
-	if ! apt_with "$name" apt-get update -qq -o APT::Update::Error-Mode=any >"$dir/update.log" 2>&1; then
-		echo "apt: package lists of $* can't be had; see $dir/update.log" >&2
+		echo "deb $options $uri $suite main"
+		echo "deb-src $options $uri $suite main"
+	done
+}
+
+# Asks the archive anew.
+apt_refresh()
+{
+	local dir=$apt_cache_dir/$1
+	if ! apt_with "$1" apt-get update -qq -o APT::Update::Error-Mode=any >"$dir/update.log" 2>&1; then
+		echo "apt: the package lists of '$1' can't be had; see $dir/update.log" >&2
 		return 1
 	fi
 	touch "$dir/updated"
+}
+
+apt_private()
+{
+	local name=$1 dir=$apt_cache_dir/$1 lines
+	shift
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial" "$dir/parts"
+	lines=$(apt_source_lines "$@") || return 1
+	(
+		flock 8
+		# Lists younger than a day serve again: asking costs seconds and the network.
+		if [ "$lines" = "$(cat "$dir/sources.list" 2>/dev/null)" ] &&
+			[ -n "$(find "$dir/updated" -mmin -1440 2>/dev/null)" ]; then
+			exit 0
+		fi
+		echo "$lines" >"$dir/sources.list"
+		apt_refresh "$name"
+	) 8>"$dir/lock"
 }
 
 apt_with()
@@ -73,4 +90,17 @@ apt_with()
 	"$cmd" -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir" -o Dir::Cache::Archives="$dir/archives" \
 		-o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts="$dir/parts" \
 		-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}
+
+# Like apt_with, for downloads: when one fails, the lists may be older than the archive, so they are
+# asked for again once.
+apt_fetch()
+{
+	local name=$1
+	apt_with "$@" 2>/dev/null && return
+	(
+		flock 8
+		apt_refresh "$name"
+	) 8>"$apt_cache_dir/$name/lock"
+	apt_with "$@"
 }

@@ -79,7 +79,7 @@ def prepare_own_suites():
 def fetch(apt_list, packages, into):
     """Downloads packages and extracts them into a folder."""
     with tempfile.TemporaryDirectory(dir=CACHE) as temp:
-        apt('apt_with %s apt-get download -qq %s' % (apt_list, ' '.join(packages)), cwd=temp)
+        apt('apt_fetch %s apt-get download -qq %s' % (apt_list, ' '.join(packages)), cwd=temp)
         for name in sorted(os.listdir(temp)):
             if name.endswith('.deb'):
                 run(['dpkg-deb', '-x', os.path.join(temp, name), into])

@@ -49,7 +49,7 @@ use_newer_meson()
 {
 	local dir=$1
 	mkdir -p "$dir"
-	(cd "$dir" && apt_with trixie apt-get download -qq meson && dpkg-deb -x meson_*.deb .) >&2
+	(cd "$dir" && apt_fetch trixie apt-get download -qq meson && dpkg-deb -x meson_*.deb .) >&2
 	export PYTHONPATH=$dir/usr/lib/python3/dist-packages PYTHONNOUSERSITE=1
 }
 
@@ -135,7 +135,7 @@ main()
 		die "no source of QEMU $want can be had from the Debian archive that this machine uses"
 	read -r name version <<<"$found"
 	work=$(mktemp -d "$cache/qemu-$want.XXXXXX")
-	(cd "$work" && apt_with "$name" apt-get source -qq --download-only --only-source "qemu=$version" &&
+	(cd "$work" && apt_fetch "$name" apt-get source -qq --download-only --only-source "qemu=$version" &&
 		dpkg-source -x --no-check qemu_*.dsc src) >"$work/source.log" 2>&1 ||
 		die "fetching the source of qemu $version failed: $(tail -n 1 "$work/source.log")"
 	src=$work/src
