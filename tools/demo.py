@@ -13,7 +13,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -41,27 +40,9 @@ def real_driver():
     return None
 
 
-def boot(host, name):
+def machine(host, name):
     return Vm(name, stub={"socket": os.path.join(host.run, "vm", name + ".sock"), "window_size": "256M"},
               driver=True)
-
-
-def boot_all(vms):
-    """Boots them side by side; the first failure is raised."""
-    errors = []
-
-    def one(vm):
-        try:
-            vm.boot()
-        except Exception as error:  # noqa: BLE001 - reported by the caller's thread
-            errors.append(error)
-    threads = [threading.Thread(target=one, args=(vm,)) for vm in vms]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def admin(build, host, *words):
@@ -96,12 +77,16 @@ def run(args):
         print(f"GPU: {info['name']} ({'software: this machine has no NVIDIA GPU' if info['software'] else 'real'}), "
               f"driver {info['driver_version'] // 1000}.{info['driver_version'] % 1000 // 10}, "
               f"{info['vram_total_bytes'] / 2**30:.0f} GiB")
-        vms = [boot(host, name) for name in TENANTS]
+        vms = [machine(host, name) for name in TENANTS]
         try:
             print(f"booting {' and '.join(TENANTS)} with {vms[0].accel.upper()} ...", flush=True)
-            boot_all(vms)
+            for vm in vms:
+                vm.start()
+            for vm in vms:
+                vm.join()
+                vm.run("insmod /share/vgpu.ko")
             command = (f"{vms[0].path(build / 'tests/native/vgpu-kernels')} --transport device:/dev/vgpu0 "
-                       f"--kernels {vms[0].path(ROOT / 'tests/kernels')}")
+                       f"--scale 4 --kernels {vms[0].path(ROOT / 'tests/kernels')}")
             start = time.monotonic()
             running = [(vm, vm.spawn(command)) for vm in vms]
             host_status = watch(build, host)

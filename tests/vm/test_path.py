@@ -182,9 +182,6 @@ class Lifetimes(PathTest):
         wait_for(lambda: self.vm.run('ls /dev/vgpu0', check=False).rc == 0, 'the device is back')
         wait_for(lambda: self.vm.run(self.kernels + ' vector_add', check=False).rc == 0, 'a new session works')
 
-    def test_not_migratable(self):
-        self.assertIn('vgpu-stub', self.vm.monitor('migrate exec:cat>/dev/null'))
-
 
 class MediatorLast(unittest.TestCase):
     def test_boot_without_a_mediator(self):
