@@ -131,12 +131,33 @@ static void a_taken_address_is_not_reserved(void **state)
 	munmap(area, 4096);
 }
 
+static void stream_copies_are_copies(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 63, 64, 16383, 16384, 16385, 50000, 70000 };
+	uint8_t *from = malloc(80000), *to = malloc(80000), *want = malloc(80000);
+
+	for (size_t i = 0; i < 80000; i++)
+		from[i] = (uint8_t)(i * 31 + (i >> 8));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		for (size_t odd = 0; odd < 70; odd += 7) {
+			memset(to, 0xaa, 80000);
+			memset(want, 0xaa, 80000);
+			memcpy(want + odd, from + 3 * odd, sizes[i]);
+			vgpu_stream_copy(to + odd, from + 3 * odd, sizes[i]);
+			assert_memory_equal(to, want, 80000);
+		}
+	free(from);
+	free(to);
+	free(want);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_never_overlap),
 		cmocka_unit_test(impossible_sizes_are_refused),
 		cmocka_unit_test(ranges_hold_what_is_inside),
+		cmocka_unit_test(stream_copies_are_copies),
 		cmocka_unit_test(a_taken_address_is_not_reserved),
 	};
 

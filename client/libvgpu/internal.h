@@ -370,6 +370,11 @@ void vgpu_stage_put(struct vgpu_session *s, enum vgpu_stage_kind kind, struct vg
 void vgpu_staging_trim(struct vgpu_session *s);
 void vgpu_staging_uninit(struct vgpu_session *s);
 
+/* ---- stream_copy.c ---- */
+
+/* memcpy past the caches; complete for other processors when it returns. */
+void vgpu_stream_copy(void *to, const void *from, size_t bytes);
+
 /* ---- copy.c, pipeline.c ---- */
 
 /* Captured when it returns. */

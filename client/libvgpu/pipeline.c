@@ -7,13 +7,11 @@
 
 #include <signal.h>
 
-#include "client/libvgpu/stream_copy.h"
-
 enum {
 	CHUNK_MIN = 128 << 10,
-	CHUNK_MAX = 2 << 20,
-	HELP_FROM = 1 << 20, /* smaller copies are over before a second thread is awake */
-	FLIGHTS = 2,	     /* chunks under way for each thread when reading */
+	CHUNK_MAX = 1 << 20,
+	HELP_FROM = 2 << 20, /* smaller copies are over before a second thread is awake */
+	FLIGHTS = 4,	     /* chunks under way for each thread when reading */
 };
 
 struct vgpu_copy_job {
@@ -137,7 +135,7 @@ static vgpu_status read_finish(struct vgpu_copy_job *job, struct flight *f)
 	vgpu_status status = vgpu_stream_wait_mark(job->session, job->stream, f->mark);
 
 	if (!status)
-		memcpy(job->host + f->at, f->stage->data, f->bytes);
+		vgpu_stream_copy(job->host + f->at, f->stage->data, f->bytes);
 	vgpu_stage_put(job->session, kind_of(job), f->stage, job->stream, status ? f->mark : 0);
 	return status;
 }

@@ -8,9 +8,9 @@
 
 #include <stdlib.h>
 
-enum { PER_STREAM = 4 };
+enum { PER_STREAM = 8 };
 
-static const uint32_t stage_bytes[VGPU_STAGE_KINDS] = { 64 << 10, 2 << 20 };
+static const uint32_t stage_bytes[VGPU_STAGE_KINDS] = { 64 << 10, 1 << 20 };
 
 static bool idle_now(struct vgpu_session *s, const struct vgpu_stage *b)
 {

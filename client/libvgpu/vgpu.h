@@ -31,7 +31,7 @@
  * returns VGPU_ERROR_CALL_FORKED; nothing of its memory is there. The child may open its own.
  *
  * The library never ends the process, raises no signals and installs no handlers. It starts one
- * thread for a local session, and one more when pageable copies of 1 MiB or more are made.
+ * thread for a local session, and one more when pageable copies of 2 MiB or more are made.
  *
  * Errors that every call can return and that are not repeated below: CALL_INVALID (a NULL or
  * impossible argument), CALL_FORKED, CALL_NO_MEMORY (this process has none), the session's sticky
