@@ -25,7 +25,7 @@ enum {
 	JAIL_ENV_MAX = 32,
 	JAIL_CONTROLLERS = 4,	   /* cgroup v1: memory, pids, cpu, freezer */
 	JAIL_EXECUTOR_PIDS = 256,  /* threads that libcuda and the executor may make */
-	JAIL_EXECUTOR_FILES = 4096,
+	JAIL_EXECUTOR_FILES = 1024, /* 46 of the driver, 36 more a context, the rest is room */
 	JAIL_SETUP_TIMEOUT_MS = 10000,
 	JAIL_RETRY_MS = 20,
 	JAIL_LOG_MAX = 1 << 20, /* bytes of log of one executor: one that was taken over cannot flood the journal */
@@ -80,7 +80,8 @@ struct jailer {
 	int listen_fd;
 	int conn; /* the mediator, or -1 */
 	int signal_fd;
-	bool greeted;	   /* HELLO has come on conn */
+	bool said_hello;   /* on conn */
+	bool greeted;	   /* and it can still be written to */
 	bool send_listed;
 	bool stop;
 };
@@ -144,6 +145,6 @@ int jail_sandbox_enter(const struct jail_options *o, unsigned int sandbox, uid_t
 		       int sock, int log, int report, const char **ret_step);
 
 /* mount.c: a root file system with what the GPU's driver needs and nothing else */
-int jail_mount_tree(const struct jail_options *o, bool own_pid, const char **ret_step);
+int jail_mount_tree(const struct jail_options *o, bool own_pid, uint32_t gpu, const char **ret_step);
 
 #endif

@@ -24,6 +24,7 @@ static void disconnect(struct jailer *j, const char *why)
 	close(j->conn);
 	j->conn = -1;
 	j->greeted = false;
+	j->said_hello = false;
 	j->send_listed = false;
 }
 
@@ -73,8 +74,9 @@ static bool flush(struct jailer *j)
 		if (!rc)
 			j->send_listed = false;
 	}
+	/* it is gone; what it has sent before, sockets of executors above all, is still read */
 	if (rc && rc != -EAGAIN)
-		disconnect(j, strerror(-rc));
+		j->greeted = false;
 	return rc == -EAGAIN;
 }
 
@@ -97,7 +99,7 @@ static void spawn(struct jailer *j, const struct vgpu_jailer_message *m)
 		return;
 	vgpu_log(VGPU_LOG_ERROR, "executor not started error=\"%s\"", text[0] ? text : strerror(-rc));
 	rc = send_message(j, VGPU_JAILER_SPAWN_FAILED, NULL, rc, m->tag, text[0] ? text : strerror(-rc));
-	if (rc)
+	if (rc == -EAGAIN)
 		disconnect(j, "the mediator does not read");
 }
 
@@ -106,10 +108,11 @@ static bool handle(struct jailer *j, const struct vgpu_jailer_message *m, struct
 {
 	struct jail_executor *e;
 
-	if (m->type != VGPU_JAILER_HELLO && !j->greeted)
+	if (m->type != VGPU_JAILER_HELLO && !j->said_hello)
 		return false;
 	switch (m->type) {
 	case VGPU_JAILER_HELLO:
+		j->said_hello = true;
 		hello(j);
 		return true;
 	case VGPU_JAILER_SPAWN:
@@ -137,7 +140,8 @@ static void read_mediator(struct jailer *j)
 	ssize_t n = vgpu_chan_recv(j->conn, &m, sizeof(m), &fds);
 	bool good;
 
-	if (n == -EAGAIN)
+	/* reset: it died without having read all; its own last messages come after this error */
+	if (n == -EAGAIN || n == -ECONNRESET)
 		return;
 	if (n <= 0) {
 		disconnect(j, n ? strerror((int)-n) : "end of file");
@@ -167,8 +171,8 @@ static void accept_mediator(struct jailer *j)
 		return;
 	}
 	/* a mediator that has just died may not have been noticed yet */
-	if (j->conn >= 0 && recv(j->conn, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-		disconnect(j, "end of file");
+	while (j->conn >= 0 && !(recv(j->conn, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN))
+		read_mediator(j);
 	if (j->conn >= 0) {
 		vgpu_log(VGPU_LOG_WARNING, "second mediator refused pid=%d", (int)peer.pid);
 		return;

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * The executor's root: a read-only tmpfs with bind mounts of the libraries, the executor, the
- * driver, the GPU's device nodes, a /proc of its own and the GPU's part of /sys.
+ * driver, the device nodes of its one GPU, and a /proc of its own. What the driver needs was
+ * measured: docs/decisions/0003-executor-identity.md.
  */
 #include "host/jailer/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,49 +91,28 @@ static int show(const char *root, const char *path, bool device)
 	return bind_one(path, at, device);
 }
 
-static int show_devices(const char *root)
+/* The gpu'th of the GPUs' nodes, by their numbers; false when there are not so many. */
+static bool find_gpu_node(uint32_t gpu, char *ret, size_t size)
 {
-	static const char *const patterns[] = { "/dev/null", "/dev/zero", "/dev/urandom",
-						"/dev/random", "/dev/nvidia*" };
-	int rc = 0;
-
-	for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns) && !rc; i++) {
-		glob_t found;
-
-		if (glob(patterns[i], 0, NULL, &found))
-			continue;
-		for (size_t k = 0; k < found.gl_pathc && !rc; k++)
-			rc = show(root, found.gl_pathv[k], true);
-		globfree(&found);
+	for (unsigned int minor = 0; minor < 256; minor++) {
+		snprintf(ret, size, "/dev/nvidia%u", minor);
+		if (!access(ret, F_OK) && !gpu--)
+			return true;
 	}
-	return rc;
+	return false;
 }
 
-/* The GPUs' directories in /sys, and what the driver asks about the machine. */
-static int show_sys(const char *root)
+static int show_devices(const char *root, uint32_t gpu)
 {
-	DIR *dir = opendir("/proc/driver/nvidia/gpus");
-	struct dirent *d;
-	int rc = show(root, "/sys/devices/system/node", false);
+	static const char *const nodes[] = { "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random",
+					     "/dev/nvidiactl", "/dev/nvidia-uvm" };
+	char node[32];
+	int rc = 0;
 
-	if (!rc)
-		rc = show(root, "/sys/devices/system/cpu", false);
-	if (!rc)
-		rc = show(root, "/sys/devices/system/memory", false);
-	while (dir && !rc && (d = readdir(dir))) {
-		char path[PATH_MAX];
-		vgpu_free char *real = NULL;
-
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", d->d_name);
-		rc = show(root, path, false);
-		real = realpath(path, NULL);
-		if (!rc && real)
-			rc = show(root, real, false);
-	}
-	if (dir)
-		closedir(dir);
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(*nodes) && !rc; i++)
+		rc = show(root, nodes[i], true);
+	if (!rc && find_gpu_node(gpu, node, sizeof(node)))
+		rc = show(root, node, true);
 	return rc;
 }
 
@@ -171,7 +149,8 @@ static int show_directory_of(const char *root, const char *file)
 	return show(root, real, false);
 }
 
-static int show_all(const char *root, const struct jail_options *o, bool own_pid, const char **ret_step)
+static int show_all(const char *root, const struct jail_options *o, bool own_pid, uint32_t gpu,
+		    const char **ret_step)
 {
 	static const char *const libraries[] = { "/usr/lib", "/usr/lib64", "/lib", "/lib64",
 						 "/usr/local/lib", "/etc/ld.so.cache" };
@@ -192,11 +171,7 @@ static int show_all(const char *root, const struct jail_options *o, bool own_pid
 	if (rc)
 		return rc;
 	*ret_step = "bind mounts of the devices";
-	rc = show_devices(root);
-	if (rc)
-		return rc;
-	*ret_step = "bind mounts of /sys";
-	rc = show_sys(root);
+	rc = show_devices(root, gpu);
 	if (rc)
 		return rc;
 	*ret_step = "mount of /proc";
@@ -210,7 +185,7 @@ static int show_all(const char *root, const struct jail_options *o, bool own_pid
 	return mount("proc", at, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ? -errno : 0;
 }
 
-int jail_mount_tree(const struct jail_options *o, bool own_pid, const char **ret_step)
+int jail_mount_tree(const struct jail_options *o, bool own_pid, uint32_t gpu, const char **ret_step)
 {
 	char root[PATH_MAX];
 	int rc;
@@ -225,7 +200,7 @@ int jail_mount_tree(const struct jail_options *o, bool own_pid, const char **ret
 		return -errno;
 	if (mount("vgpu-executor", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755") < 0)
 		return -errno;
-	rc = show_all(root, o, own_pid, ret_step);
+	rc = show_all(root, o, own_pid, gpu, ret_step);
 	if (rc)
 		return rc;
 	*ret_step = "change of the root";

@@ -110,13 +110,14 @@ int jail_sandbox_enter(const struct jail_options *o, unsigned int sandbox, uid_t
 			 (char *)"--gpu", index, NULL };
 	int rc;
 
-	snprintf(index, sizeof(index), "%u", gpu);
+	/* with a root of its own it sees one GPU only, whatever its number on the host */
+	snprintf(index, sizeof(index), "%u", sandbox & VGPU_SANDBOX_MOUNT ? 0 : gpu);
 	*ret_step = "descriptors";
 	rc = arrange_fds(sock, log, report);
 	if (rc)
 		return rc;
 	if (sandbox & VGPU_SANDBOX_MOUNT) {
-		rc = jail_mount_tree(o, sandbox & VGPU_SANDBOX_PID, ret_step);
+		rc = jail_mount_tree(o, sandbox & VGPU_SANDBOX_PID, gpu, ret_step);
 		if (rc)
 			return rc;
 	}
@@ -166,7 +167,7 @@ static int attempt(const struct jail_options *o, unsigned int part, unsigned int
 	case VGPU_SANDBOX_NO_NEW_PRIVS:
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? errno : 0;
 	case VGPU_SANDBOX_MOUNT:
-		return -jail_mount_tree(o, have & VGPU_SANDBOX_PID, &step);
+		return -jail_mount_tree(o, have & VGPU_SANDBOX_PID, 0, &step);
 	default:
 		return 0; /* having been cloned with the namespace was the trial */
 	}

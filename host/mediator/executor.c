@@ -54,6 +54,32 @@ void med_executors_greet_end(struct med *m)
 	}
 }
 
+/* A VM's by its UUID; a local client's by its window, since a user may have several clients. */
+static bool of_link(const struct med_executor *e, const struct med_link *l)
+{
+	if (l->local)
+		return e->report[0] >= 0 && med_window_same(&l->window, e->report[0]);
+	return !memcmp(e->ready.vm_uuid, l->vm->config.uuid, 16);
+}
+
+void med_executors_end_unresumed(struct med_link *l)
+{
+	for (struct med_executor *e = l->med->executors; e; e = e->next)
+		if (e->state == MED_REPORTED && of_link(e, l))
+			med_executor_end(e, false);
+}
+
+bool med_executors_of_earlier(const struct med_link *l)
+{
+	for (struct med_executor *e = l->med->executors; e; e = e->next) {
+		if (e->state == MED_STARTING && e->adopted)
+			return true; /* it has not said whose it is */
+		if (e->report[0] >= 0 && !e->session && of_link(e, l))
+			return true;
+	}
+	return false;
+}
+
 int med_executor_send(struct med_executor *e, uint32_t type, void *message, size_t bytes, const int *fds,
 		      unsigned int count)
 {
@@ -208,6 +234,9 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 		start_failed(m, e->error == VGPU_ERROR_SESSION_EXECUTOR_DIED ? VGPU_ERROR_HOST_NO_EXECUTOR : e->error,
 			     e->text);
 	free(e);
+	for (struct med_link *l = m->links; l; l = l->next)
+		if (!l->gone)
+			med_link_check_reset(l);
 	med_executors_balance(m);
 }
 

@@ -92,6 +92,10 @@ static void report(struct med_executor *e, const struct vgpu_executor_ready *r, 
 		return;
 	}
 	med_session_match(m, false);
+	/* its link has come back before it spoke, and has not named it */
+	for (struct med_link *l = m->links; l; l = l->next)
+		if (l->greeted && !l->gone && !l->resuming && l->vm == vm)
+			med_executors_end_unresumed(l);
 	med_executors_balance(m);
 }
 

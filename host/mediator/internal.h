@@ -170,6 +170,8 @@ bool med_window_same(const struct med_window *w, int fd);
 int med_window_take(struct med_window *w, uint64_t offset, uint64_t bytes);
 /* Punches and frees. */
 int med_window_put(struct med_window *w, uint64_t offset, uint64_t bytes);
+/* Punches all: only when no session has any of it. */
+int med_window_clear(struct med_window *w);
 
 /* ---- vm.c */
 struct med_vm {
@@ -225,6 +227,7 @@ struct med_link {
 	bool gone; /* no peer any more; waits for its executors' end */
 	bool local;
 	bool resetting;
+	bool resuming; /* RESUMEs may come until RESUMED */
 	uint32_t epoch;
 	uint32_t pid; /* as the client says, for display */
 	uid_t uid;
@@ -332,6 +335,10 @@ struct med_executor *med_executor_warm(struct med *m);
 /* Of an earlier mediator, not heard yet: until they are, nothing is assigned. */
 bool med_executors_adopting(const struct med *m);
 void med_executors_greet_end(struct med *m);
+/* Ends those of an earlier mediator that this link has not resumed. */
+void med_executors_end_unresumed(struct med_link *l);
+/* Whether any process may still write to what an earlier life of this link had. */
+bool med_executors_of_earlier(const struct med_link *l);
 void med_executor_spawn_failed(struct med *m, const char *text);
 /* executor_message.c */
 void med_executor_receive(struct med_channel *c);

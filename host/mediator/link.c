@@ -89,6 +89,8 @@ static void dispatch(struct med_link *l, const struct med_request *r, struct vgp
 		break;
 	case VGPU_LINK_RESUMED:
 		med_session_match(l->med, false);
+		l->resuming = false;
+		med_executors_end_unresumed(l);
 		break;
 	}
 }
@@ -110,6 +112,8 @@ static void reset(struct med_link *l, uint32_t epoch)
 
 	l->epoch = epoch;
 	l->resetting = true;
+	l->resuming = false;
+	med_executors_end_unresumed(l);
 	for (struct med_session *s = l->sessions; s; s = next) {
 		next = s->next;
 		med_session_vanish(s);
@@ -119,12 +123,15 @@ static void reset(struct med_link *l, uint32_t epoch)
 
 void med_link_check_reset(struct med_link *l)
 {
-	if (!l->resetting)
+	int rc;
+
+	if (!l->resetting || l->sessions || med_executors_of_earlier(l))
 		return;
-	for (struct med_session *s = l->sessions; s; s = s->next)
-		if (s->epoch != l->epoch)
-			return;
 	l->resetting = false;
+	/* sessions that an earlier mediator had are not known one by one: all of the window goes */
+	rc = med_window_clear(&l->window);
+	if (rc)
+		vgpu_log(VGPU_LOG_ERROR, "window not punched vm=%s error=\"%s\"", l->vm->config.name, strerror(-rc));
 	med_link_result(l, VGPU_LINK_RESET_DONE, l->epoch, 0, 0, 0, 0, "");
 }
 
@@ -145,6 +152,11 @@ static bool handle(struct med_link *l, const void *packet, size_t bytes, struct 
 	}
 	if (l->greeted && (r.h.epoch != l->epoch || r.h.type == VGPU_LINK_RESET)) {
 		malformed(l, "the message is of another epoch");
+		return false;
+	}
+	if (!l->resuming && (r.h.type == VGPU_LINK_RESUME || r.h.type == VGPU_LINK_RESUMED ||
+			     (r.h.type == VGPU_LINK_HEAP_ADD && r.heap.flags))) {
+		malformed(l, "nothing is to be resumed");
 		return false;
 	}
 	dispatch(l, &r, fds);

@@ -273,5 +273,9 @@ void med_link_hello(struct med_link *l, const struct vgpu_link_hello *h, struct 
 		return;
 	if (!l->local && h->pid)
 		l->pid = h->pid;
+	l->resuming = h->resume;
+	/* a new life of the VM: nothing of the earlier one is wanted any more */
+	if (!h->resume)
+		med_executors_end_unresumed(l);
 	welcome(l, l->local && !own_window);
 }

@@ -117,7 +117,7 @@ json_t *med_rpc_status(struct med_rpc *r, json_t *params)
 		return NULL;
 	return json_pack("{s:s, s:i, s:I, s:o, s:{s:b, s:s}, s:o, s:o, s:{s:I, s:I}, s:o, s:o, s:o}", "version",
 			 VGPU_VERSION, "protocol", VGPU_CONTROL_VERSION, "epoch", (json_int_t)m->epoch, "gpu",
-			 gpu_object(m), "jailer", "connected", m->jailer.connected, "socket", m->options.jailer,
+			 gpu_object(m), "jailer", "connected", m->jailer.listed, "socket", m->options.jailer,
 			 "sandbox", sandbox_object(m), "executors", executors_object(m), "windows", "bytes",
 			 (json_int_t)m->window_bytes, "limit_bytes", (json_int_t)m->options.window_total_bytes,
 			 "links", links_array(r), "vms", vms, "counters", counters_object(m));

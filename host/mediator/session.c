@@ -323,6 +323,18 @@ static uint32_t take_run(struct med_session *s, const struct vgpu_link_heap *h, 
 	return 0;
 }
 
+/* Exactly this one, and confirmed. */
+static bool has_run(const struct med_session *s, const struct vgpu_link_heap *h)
+{
+	for (unsigned int i = 0; i < s->run_count - s->heap_pending; i++) {
+		const struct med_run *r = &s->runs[i];
+
+		if (r->heap_offset == h->heap_offset && r->window_offset == h->window_offset && r->bytes == h->bytes)
+			return true;
+	}
+	return false;
+}
+
 void med_session_heap_add(struct med_link *l, const struct vgpu_link_heap *h)
 {
 	struct med_session *s = med_session_find(l, h->h.sid);
@@ -334,6 +346,10 @@ void med_session_heap_add(struct med_link *l, const struct vgpu_link_heap *h)
 	if (!s || s->state != MED_OPEN) {
 		heap_answer(l, h, s ? VGPU_ERROR_SESSION_CLOSED : VGPU_ERROR_CALL_NOT_OPEN, h->h.sid, 0,
 			    "the session is not open");
+		return;
+	}
+	if (has_run(s, h)) {
+		heap_answer(l, h, 0, 0, 0, ""); /* sent again after a reconnect */
 		return;
 	}
 	if (s->heap_pending) {

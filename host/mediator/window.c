@@ -80,3 +80,9 @@ int med_window_put(struct med_window *w, uint64_t offset, uint64_t bytes)
 		w->used[i / 8] &= (uint8_t)~(1u << i % 8);
 	return vgpu_window_punch(w->fd, offset, bytes);
 }
+
+int med_window_clear(struct med_window *w)
+{
+	memset(w->used, 0, (w->bytes / VGPU_EXTENT_BYTES + 7) / 8);
+	return vgpu_window_punch(w->fd, 0, w->bytes);
+}

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Loss of the mediator, of the jailer, of both."""
+import mmap
 import os
 import signal
 import subprocess
 
-from vgpu_host import (CLOSE, CLOSED, ENDED, ERRORS, EXTENT, MIB, RESUME, RESUMED, WELCOME, Host, check, equal, memfd, need_root,
+from vgpu_host import (CLOSE, CLOSED, ENDED, ERRORS, EXTENT, MIB, RESET, RESET_DONE, RESUME, RESUMED, WELCOME, Host, check, equal, memfd, need_root,
                        wait_for)
 
 
@@ -262,3 +263,77 @@ def test_unprivileged_mediator(build):
         h.start_jailer()
         wait_for(lambda: h.call("status")["jailer"]["connected"], "reconnect")
         equal(link.close_session(0).type, CLOSED, "CLOSE")
+
+
+def restarted(h, w, **kw):
+    """A stub with session 0 at extent 0, its mediator restarted, reconnected."""
+    link = h.stub()
+    link.hello(window=w, window_bytes=64 * MIB, epoch=1)
+    link.open_ok(0, 0)
+    equal(link.heap(0, 0, EXTENT, EXTENT).error, 0, "HEAP_ADD")
+    pid = pids(h)[0]
+    h.kill_mediator()
+    h.start_mediator()
+    link = h.stub()
+    equal(link.hello(window=w, window_bytes=64 * MIB, epoch=1, **kw).type, WELCOME, "reconnect")
+    return link, pid
+
+
+def test_reset_after_restart(build):
+    """A reset that the earlier mediator has not seen: its sessions go, and all of the window is zero."""
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link, pid = restarted(h, w, resume=1)
+        with mmap.mmap(w, 64 * MIB) as view:
+            view[EXTENT:EXTENT + 4] = b"heap"
+            link.simple(RESUMED)
+            link.epoch = 2
+            link.simple(RESET)
+            equal(link.expect(RESET_DONE).epoch, 2, "epoch of RESET_DONE")
+            check(not os.path.exists(f"/proc/{pid}"), "the executor of the older epoch is gone")
+            equal(view[EXTENT:EXTENT + 4], bytes(4), "its heap, which the new mediator never knew")
+        link.open_ok(0, 0)
+
+
+def test_reset_to_the_same_epoch(build):
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        link, pid = restarted(h, memfd(64 * MIB), resume=1)
+        resume(link, [(0, 0)], [(0, 0, EXTENT, EXTENT)])
+        wait_for(lambda: pids(h) == {0: pid}, "session resumed")
+        link.simple(RESET)
+        link.expect(RESET_DONE)
+        check(not os.path.exists(f"/proc/{pid}"), "executor gone")
+
+
+def test_new_life_of_a_vm(build):
+    """The VM was started anew while the mediator was away: nothing of before is kept."""
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        link, pid = restarted(h, memfd(64 * MIB), resume=0)
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "executor of the earlier life ended")
+        link.open_ok(0, 0)
+
+
+def test_resume_out_of_place(build):
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        for kind in (RESUME, RESUMED):
+            link = h.stub()
+            link.hello(window=memfd(64 * MIB), window_bytes=64 * MIB)
+            if kind == RESUME:
+                link.send_open(0, 0, kind=RESUME)
+            else:
+                link.simple(RESUMED)
+            check(link.ended(), "RESUME where nothing is to be resumed")
+
+
+def test_heap_sent_again(build):
+    with Host(build) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        link, _ = restarted(h, memfd(64 * MIB), resume=1)
+        resume(link, [(0, 0)], [(0, 0, EXTENT, EXTENT)])
+        wait_for(lambda: 0 in pids(h), "session resumed")
+        equal(link.heap(0, 0, EXTENT, EXTENT).error, 0, "a run that the session has")
+        equal(link.heap(0, 0, EXTENT, 2 * EXTENT).error, ERRORS["CALL_INVALID"], "another one at its place")
