@@ -198,9 +198,10 @@ static inline void vgpu_ring_awake(struct vgpu_consumer *c)
 static inline bool vgpu_slot_reply(struct vgpu_slot *slot, uint32_t seq, uint32_t status,
 				   const __u64 value[6])
 {
-	slot->status = status;
-	if (value)
-		memcpy(slot->value, value, sizeof(slot->value));
+	/* atomic: a client that uses a slot twice makes two threads of the executor write here */
+	__atomic_store_n(&slot->status, status, __ATOMIC_RELAXED);
+	for (int i = 0; value && i < 6; i++)
+		__atomic_store_n(&slot->value[i], value[i], __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->seq, seq, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return __atomic_load_n(&slot->waiting, __ATOMIC_RELAXED);

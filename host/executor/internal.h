@@ -40,7 +40,7 @@ enum vx_limits {
 	VX_DEPTH_MIN = 16,
 	VX_MARK_EVERY = 64,	/* a stream's progress is known this exactly */
 	VX_BATCH = 64,		/* entries between two looks at everything else */
-	VX_JOBS = VGPU_SLOTS,	/* calls on helpers at once: each has a slot */
+	VX_JOBS = VGPU_SLOTS,	/* calls on helpers at once: each has a slot; as many of our own */
 	VX_RANGES = 1 << 16,	/* allocations and module variables of a session */
 	VX_HEAP_PARTS = 1 << 17,/* 2 MiB parts of the largest arena */
 	VX_REGISTER_BYTES = 64 << 20, /* heap registered with the driver at once */
@@ -358,8 +358,8 @@ CUresult vx_command_launch(const struct vx_gpu *gpu, const struct vx_call *call,
 
 /* ---- wait.c: jobs and helpers ---- */
 
-/* A job that will answer the call (NULL: nobody). NULL: all helpers are busy; with a call, that
- * has ended the session, since each has a slot. */
+/* A job that will answer the call, or one of our own (call NULL). NULL: there are many already, try
+ * again later; with a call NULL means that the session has ended. */
 struct vx_job *vx_job_new(struct vx_session *s, const struct vx_call *call);
 /* Queues the job for a helper once what it comes after is issued. */
 void vx_job_start(struct vx_session *s, struct vx_job *job);

@@ -20,6 +20,11 @@ static void entry_handle(struct vx_session *s, size_t bytes)
 	uint32_t sticky = atomic_load_explicit(&s->sticky, memory_order_relaxed);
 
 	s->order++;
+	if (c.entry->slot < VGPU_SLOTS && status != VGPU_ERROR_SESSION_PROTOCOL &&
+	    atomic_load_explicit(&s->slot_busy[c.entry->slot], memory_order_acquire)) {
+		vx_session_end(s, VGPU_ERROR_SESSION_PROTOCOL, "a slot was used for two calls at once");
+		return;
+	}
 	if (__builtin_expect((status | sticky) != 0, 0)) {
 		if (status == VGPU_ERROR_SESSION_PROTOCOL)
 			vx_session_end(s, status, "an entry's length or slot is impossible");

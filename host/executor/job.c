@@ -9,11 +9,8 @@ struct vx_job *vx_job_new(struct vx_session *s, const struct vx_call *call)
 {
 	struct vx_job *job;
 
-	if (call && atomic_exchange(&s->slot_busy[call->entry->slot], true)) {
-		vx_session_end(s, VGPU_ERROR_SESSION_PROTOCOL, "a slot was used for two calls at once");
-		return NULL;
-	}
-	if (s->jobs >= (call ? 2 * VX_JOBS : VX_JOBS))
+	/* those with a call are limited by the slots */
+	if (!call && s->jobs >= 2 * VX_JOBS)
 		return NULL;
 	job = calloc(1, sizeof(*job));
 	if (!job) {
@@ -26,6 +23,7 @@ struct vx_job *vx_job_new(struct vx_session *s, const struct vx_call *call)
 	if (call) {
 		job->slot = call->entry->slot;
 		job->seq = call->entry->seq;
+		atomic_store(&s->slot_busy[job->slot], true);
 	}
 	s->jobs++;
 	return job;

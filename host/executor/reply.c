@@ -36,6 +36,8 @@ void vx_reply_call(struct vx_session *s, const struct vx_call *call, uint32_t st
 	struct vgpu_session_header *h = s->ring.control.header;
 
 	if (call->entry->slot != VGPU_NO_SLOT) {
+		/* set if it was parked; before the answer: the client may use the slot at once */
+		atomic_store_explicit(&s->slot_busy[call->entry->slot], false, memory_order_relaxed);
 		vx_reply(s, call->entry->slot, call->entry->seq, status, value);
 		return;
 	}

@@ -181,6 +181,8 @@ static void stream_park(struct vx_session *s, struct vx_stream *st, const struct
 		vx_session_end(s, VGPU_ERROR_SESSION_MEMORY, "no memory to park a command");
 		return;
 	}
+	if (c->entry->slot != VGPU_NO_SLOT)
+		atomic_store(&s->slot_busy[c->entry->slot], true);
 	*p = (struct vx_parked){ .order = s->order, .call = *c };
 	memcpy(p->bytes, c->entry, bytes);
 	p->call.entry = (const struct vgpu_entry *)p->bytes;
