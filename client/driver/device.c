@@ -126,6 +126,16 @@ static void device_revoke_mappings(struct vgpu_device *dev)
 	mutex_unlock(&dev->lock);
 }
 
+/* After vgpu_hw_free_irqs() nobody queues work again. */
+void vgpu_device_cancel_work(struct vgpu_device *dev)
+{
+	u32 sid;
+
+	for (sid = 0; sid < dev->ports; sid++)
+		cancel_delayed_work_sync(&dev->port[sid].reap);
+	cancel_work_sync(&dev->restart);
+}
+
 static void device_forget_sessions(struct vgpu_device *dev)
 {
 	u32 sid;

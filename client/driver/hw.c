@@ -185,8 +185,7 @@ int vgpu_hw_request_irqs(struct vgpu_device *dev)
 					  vector);
 		else
 			ret = request_threaded_irq(pci_irq_vector(pdev, 0), hw_control_irq,
-						   hw_control_thread, IRQF_ONESHOT, vector->name,
-						   vector);
+						   hw_control_thread, 0, vector->name, vector);
 		if (ret)
 			break;
 	}

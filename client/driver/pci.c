@@ -88,7 +88,7 @@ static int vgpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 err_irqs:
 	vgpu_hw_free_irqs(dev);
-	cancel_work_sync(&dev->restart);
+	vgpu_device_cancel_work(dev);
 err_master:
 	pci_clear_master(pdev);
 err_window:
@@ -104,8 +104,9 @@ err_put:
 
 /*
  * Also while files and mappings exist. No open after chardev_del; end_sessions leaves nobody
- * inside and no mapping of window or doorbells; free_irqs leaves no interrupt; `down` stays set, so
- * that the files that remain touch neither registers nor window. They hold `dev`.
+ * inside and no mapping of window or doorbells; free_irqs leaves no interrupt, so that no work is
+ * queued after cancel_work; `down` stays set, so that the files that remain touch neither registers
+ * nor window. They hold `dev`.
  */
 static void vgpu_remove(struct pci_dev *pdev)
 {
@@ -116,7 +117,7 @@ static void vgpu_remove(struct pci_dev *pdev)
 	vgpu_device_end_sessions(dev, VGPU_ERROR_SESSION_UNPLUGGED);
 	mutex_unlock(&dev->end_lock);
 	vgpu_hw_free_irqs(dev);
-	cancel_work_sync(&dev->restart);
+	vgpu_device_cancel_work(dev);
 	pci_clear_master(pdev);
 	vgpu_window_unmap(dev);
 	pci_unmap(dev);

@@ -175,6 +175,7 @@ struct vgpu_device *vgpu_device_create(struct pci_dev *pdev);
 int vgpu_device_start(struct vgpu_device *dev);
 void vgpu_device_end_sessions(struct vgpu_device *dev, u32 why);
 void vgpu_device_settle(struct vgpu_device *dev);
+void vgpu_device_cancel_work(struct vgpu_device *dev);
 u32 vgpu_device_down(struct vgpu_device *dev);
 
 /* hw.c */

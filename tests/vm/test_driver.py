@@ -19,6 +19,7 @@ from vm import Vm, VmError
 HERE = os.path.dirname(os.path.abspath(__file__))
 WINDOW_MIB = 256
 SYSFS = '/sys/class/vgpu/vgpu0/'
+PROGRAMS = ('drvtest', 'hammer', 'kexec')
 
 SESSION_EXECUTOR_DIED, SESSION_RESET, SESSION_SUSPENDED, SESSION_UNPLUGGED = 0x30002, 0x30004, 0x30006, 0x30007
 HOST_NO_MEDIATOR, HOST_NO_EXECUTOR, HOST_WINDOW_LIMIT = 0x50001, 0x50009, 0x50005
@@ -35,11 +36,10 @@ def guest_program(name):
 
 def install_program(vm):
     """Copies programs and driver into the guest's memory: 9p shares don't survive a suspend."""
-    for name in ('drvtest', 'kexec'):
+    for name in PROGRAMS:
         with open(guest_program(name), 'rb') as f:
             vm.put(name, f.read())
-    vm.run('mkdir -p /test && cp /share/drvtest /share/kexec /share/vgpu.ko /test && '
-           'chmod 755 /test/drvtest /test/kexec')
+    vm.run('mkdir -p /test; cd /share; chmod 755 %s; cp -p vgpu.ko %s /test' % ((' '.join(PROGRAMS),) * 2))
     return '/test/drvtest'
 
 
@@ -350,6 +350,69 @@ class DriverLifetime(DriverTest):
         self.host.release()
         self.finish(other)
         self.finish(command)
+
+
+class DriverHammer(DriverTest):
+    """Random calls of many processes, while sessions are ended, the device is reset and taken away."""
+
+    # Killed in an OPEN, in a child or a grandchild: each may be a session that the host has not yet seen.
+    seeds = [int(n) for n in os.environ.get('VGPU_HAMMER_SEEDS', '1 2 3').split()]
+
+    def hammer(self, seed, processes=9, steps=400):
+        return self.vm.spawn('exec /test/hammer %d %d %d' % (seed, processes, steps))
+
+    def test_alone(self):
+        before = [kind for kind, _ in self.host.history]
+        for seed in self.seeds:
+            with self.subTest(seed=seed):
+                self.finish(self.hammer(seed))
+        kinds = [kind for kind, _ in self.host.history][len(before):]
+        self.assertGreater(kinds.count(fm.OPEN), 10 * len(self.seeds))
+        self.assertGreater(kinds.count(fm.HEAP_ADD), 10 * len(self.seeds))
+
+    def meanwhile(self, seed, what):
+        command = self.hammer(seed)
+        number = 0
+        while not command.done():
+            what(number)
+            number += 1
+        self.finish(command)
+        self.assertGreater(number, 0)
+
+    def test_sessions_end(self):
+        def end(_):
+            with self.host.changed:
+                live = sorted(self.host.live)
+                if live:
+                    self.host.end(live[0], SESSION_EXECUTOR_DIED)
+            self.vm.run('true')
+        for seed in self.seeds:
+            with self.subTest(seed=seed):
+                self.meanwhile(seed, end)
+
+    def test_resets(self):
+        slot = self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
+        for seed in self.seeds:
+            with self.subTest(seed=seed):
+                self.meanwhile(seed, lambda _: self.vm.run('echo 1 >/sys/bus/pci/devices/%s/reset' % slot))
+
+    def test_unbind(self):
+        slot = self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
+        for seed in self.seeds:
+            with self.subTest(seed=seed):
+                self.meanwhile(seed, lambda _: self.vm.run(
+                    'cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot)))
+        # Files that were open have kept vgpu0 from coming back.
+        self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
+
+    def test_mediator_comes_and_goes(self):
+        def toggle(number):
+            self.host.listen() if number % 2 else self.host.vanish()
+            self.vm.run('true')
+        for seed in self.seeds:
+            with self.subTest(seed=seed):
+                self.meanwhile(seed, toggle)
+                self.host.listen()
 
 
 class DriverHotPlug(DriverTest):
