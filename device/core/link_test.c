@@ -189,7 +189,29 @@ static void reset_while_the_mediator_is_away(void **state)
 	bench_free(&b);
 }
 
-/* 64 sessions with 7 runs each are more than the socket takes: the rest waits, in the device. */
+/* As at power-on: the hypervisor resets the device after it was made, the mediator is still thinking. */
+static void reset_between_hello_and_welcome(void **state)
+{
+	union bench_packet p;
+	struct bench b;
+
+	bench_make(&b, 64);
+	bench_listen(&b);
+	vgpu_device_start(b.dev);
+	bench_accept(&b, &p);
+	assert_int_equal(p.h.epoch, 1);
+	vgpu_device_reset(b.dev);
+	assert_int_equal(reg(&b, VGPU_REG_STATUS), 0);
+	bench_welcome(&b, 0);
+	assert_int_equal(reg(&b, VGPU_REG_STATUS), VGPU_STATUS_LINKED | VGPU_STATUS_RESETTING);
+	bench_expect(&b, VGPU_LINK_RESET, &p);
+	assert_int_equal(p.h.epoch, 2);
+	bench_answer(&b, VGPU_LINK_RESET_DONE, 0, 0);
+	bench_open(&b, 0, 0, 1);
+	bench_free(&b);
+}
+
+/* 8 sessions with 3 runs each are more than this socket takes: the rest waits, in the device. */
 static void mediator_that_does_not_read(void **state)
 {
 	union bench_packet p;
@@ -392,6 +414,7 @@ int main(void)
 		cmocka_unit_test(refused),
 		cmocka_unit_test(sessions_outlive_the_mediator),
 		cmocka_unit_test(reset_while_the_mediator_is_away),
+		cmocka_unit_test(reset_between_hello_and_welcome),
 		cmocka_unit_test(mediator_that_does_not_read),
 		cmocka_unit_test(unsent_commands_fail_with_the_link),
 		cmocka_unit_test(wrong_messages_end_the_link),

@@ -53,6 +53,8 @@ static const char *receive_welcome(struct vgpu_device *dev, const struct vgpu_li
 	dev->resume_sid = dev->resume_run = 0;
 	dev->met = true;
 	dev->reset_sent = dev->reset_failed = false;
+	/* a reset since HELLO, which has named another epoch */
+	dev->resetting |= dev->link_epoch != dev->epoch;
 	dev->linked_ns = dev->ops.now_ns(dev->opaque);
 	vgpu_device_log(dev, VGPU_DEVICE_INFO, "linked to the mediator at %s", dev->socket_path);
 	vgpu_device_status_update(dev);
