@@ -29,6 +29,8 @@ int softgpu_test_setup(void **state)
 
 int softgpu_test_teardown(void **state)
 {
+	if (!cu.library)
+		return 0;
 	OK(cu.cuDevicePrimaryCtxRelease(0));
 	cuda_driver_unload(&cu);
 	return 0;
