@@ -92,6 +92,8 @@ CUdeviceptr softgpu_test_upload(const void *data, size_t size)
 		OK(cu.cuMemcpyHtoD(address, data, size));
 	else
 		OK(cu.cuMemsetD8(address, 0, size));
+	/* A fill returns before it is done, and non-blocking streams would not wait for it. */
+	OK(cu.cuStreamSynchronize(NULL));
 	return address;
 }
 
