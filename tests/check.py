@@ -36,7 +36,6 @@ QUICK = [
     ("build-gcc", meson("gcc", "--werror")),
     ("build-clang", meson("clang", "--werror", cc="clang")),
     ("unit", meson_test("gcc")),
-    ("host", f"{PY} tests/host/run.py --build {OUT}/gcc"),
     ("native", f"{PY} tests/native/run.py --build {OUT}/gcc"),
     ("asan-unit", meson("asan", "-Db_sanitize=address,undefined", *SANITIZE, cc="clang") + " && " + meson_test("asan")),
     ("fuzz-short", meson("fuzz", "-Dfuzz=true", "-Db_lundef=false", cc="clang") + f" && {PY} fuzz/run.py --build {OUT}/fuzz --seconds 10"),
