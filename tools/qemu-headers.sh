@@ -60,16 +60,19 @@ configure_qemu()
 		--enable-fdt=system --disable-docs --disable-tools --disable-install-blobs --disable-werror)
 	# With a newer Meson of our own, Python must be the distribution's: that Meson is its module.
 	[ -z "${PYTHONPATH:-}" ] || flags+=(--python=/usr/bin/python3)
+	# The headers are the same for every compiler; the caller's choice is for its own sources.
+	unset CC CXX CFLAGS
 	mkdir -p "$build"
 	cd "$build"
 	if ! "$src/configure" "${flags[@]}" >configure.log 2>&1; then
 		tail -n 5 configure.log >&2
-		die "QEMU's configure failed; the whole log is $build/configure.log"
+		cp configure.log "$cache/qemu-configure.log"
+		die "QEMU's configure failed; the whole log is $cache/qemu-configure.log"
 	fi
 	# shellcheck disable=SC2046
 	ninja $(ninja -t targets all | sed -n 's/: CUSTOM_COMMAND.*//p' |
 		grep -E '^(qapi/.*\.h|config-poison\.h)$') >ninja.log 2>&1 ||
-		die "making QEMU's generated headers failed; see $build/ninja.log"
+		die "making QEMU's generated headers failed: $(tail -n 5 ninja.log)"
 }
 
 # Keeps what a device needs of source and build folder, so that the 300 MB need not stay.
