@@ -18,8 +18,8 @@ group_packages()
 		echo qemu-system-x86 qemu-system-data seabios ovmf busybox-static kmod zstd dpkg-dev xz-utils \
 			gcc libc6-dev pkg-config ninja-build python3 libglib2.0-dev libpixman-1-dev libfdt-dev
 		;;
-	check) # the second compiler, sanitizers, the linters, and what configures newer QEMUs
-		echo clang clang-tidy clang-format llvm cppcheck sparse libclang-rt-dev python3-venv
+	check) # the other compilers, sanitizers, the linters, and what configures newer QEMUs
+		echo git g++ clang clang-tidy clang-format llvm cppcheck sparse libclang-rt-dev python3-venv
 		;;
 	*)
 		echo "deps: no package group is called '$1'; there are: build vm check" >&2
