@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 import images
@@ -151,6 +152,75 @@ class Link(Started):
             mediators[0].listen()
             host.wait(lambda: self.link(vm) == 'linked', 'the link after a restart')
             self.assertEqual([m.faults for m in mediators], [[], []])
+
+
+def bare_guest():
+    """guest/stub_bare.c as a program that QEMU boots."""
+    source = os.path.join(ROOT, 'tests', 'vm', 'guest', 'stub_bare.c')
+
+    def compile_it(out):
+        with tempfile.TemporaryDirectory() as includes:
+            # There need not be a C library for 32 bits; nothing of it is used.
+            open(os.path.join(includes, 'assert.h'), 'w').close()
+            images.make([os.environ.get('CC', 'gcc'), '-m32', '-O2', '-Wall', '-Wextra', '-Werror', '-ffreestanding',
+                         '-fno-pic', '-fno-stack-protector', '-mgeneral-regs-only', '-nostdlib', '-static', '-no-pie',
+                         '-Wl,-N,-Ttext=0x100000,--build-id=none,-e,_start,--no-warn-rwx-segments', '-I' + includes,
+                         '-I' + ROOT, '-idirafter', '/usr/include/x86_64-linux-gnu', source, '-o', out])
+    return images.cached(os.path.join(images.CACHE, 'stub_bare'), [source, os.path.join(ROOT, 'protocol')], compile_it)
+
+
+class Interrupts(unittest.TestCase):
+    """Doorbells and interrupts, 8,000 rounds, with a guest that runs also where KVM is too broken for Linux."""
+
+    def boot(self, machine, accel):
+        with Host() as host, contextlib.closing(FakeMediator(host.path('s'))) as mediator:
+            console, trace = host.path('console'), host.path('trace')
+            argv = [images.QEMU, '-machine', machine, '-accel', accel, '-cpu', 'qemu64', '-m', '128', '-nodefaults',
+                    '-display', 'none', '-no-reboot', '-kernel', bare_guest(), '-debugcon', 'file:' + console,
+                    '-global', 'isa-debugcon.iobase=0x402', '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
+                    '-trace', 'kvm_irqchip_*', '-trace', 'memory_region_ops_write', '-D', trace,
+                    '-plugin', 'file=' + images.stub(),
+                    '-device', 'vgpu-stub,window-size=64M,socket=' + host.path('s')] + images.firmware_folders()
+            try:
+                result = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240)
+            except subprocess.TimeoutExpired:
+                result = None
+            with open(console, errors='replace') as f:
+                said = f.read()
+            with open(trace, errors='replace') as f:
+                traced = f.read()
+            if accel == 'kvm' and 'Booting from ROM' not in said:
+                self.skipTest('KVM does not even run the firmware here')
+            self.assertEqual((result and result.returncode, mediator.faults), (1, []), said[-500:])
+            for line in ('rounds 8000', 'vector 1 4000', 'vector 2 2000', 'vector 3 2000', 'masked vectors wait',
+                         'sessions change vectors', 'sessions after a reset'):
+                self.assertIn(line, said)
+            # A doorbell never reaches the device model: each is an ioeventfd.
+            writes = re.findall(r'memory_region_ops_write .* addr 0x[0-9a-f]*([0-7][0-9a-f]{4}) .*vgpu-bar0', traced)
+            self.assertGreater(len(writes), 10)
+            self.assertLess(max(int(w, 16) for w in writes), 0x1000)
+            return traced
+
+    def test_tcg_q35(self):
+        self.boot('q35', 'tcg')
+
+    def test_tcg_pc(self):
+        self.boot('pc', 'tcg')
+
+    def kvm(self, machine):
+        if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+            self.skipTest('there is no /dev/kvm')
+        traced = self.boot(machine, 'kvm')
+        # Interrupts go by irqfd while the vector is unmasked.
+        for vector in range(4):
+            self.assertIn('add_msi_route dev vgpu-stub vector %d' % vector, traced)
+        self.assertIn('release_virq', traced)
+
+    def test_kvm_q35(self):
+        self.kvm('q35')
+
+    def test_kvm_pc(self):
+        self.kvm('pc')
 
 
 class Guest(unittest.TestCase):
