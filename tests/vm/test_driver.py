@@ -355,8 +355,7 @@ class DriverLifetime(DriverTest):
 class DriverHammer(DriverTest):
     """Random calls of many processes, while sessions are ended, the device is reset and taken away."""
 
-    # Killed in an OPEN, in a child or a grandchild: each may be a session that the host has not yet seen.
-    seeds = [int(n) for n in os.environ.get('VGPU_HAMMER_SEEDS', '1 2 3').split()]
+    seeds = range(1, 10 if images.long_tests() else 3)
 
     def hammer(self, seed, processes=9, steps=400):
         return self.vm.spawn('exec /test/hammer %d %d %d' % (seed, processes, steps))
