@@ -4,6 +4,7 @@
 
   guest-image.py kernel               fetch the kernel that matches the installed headers
   guest-image.py headers RELEASE      fetch kernel headers, e.g. 6.12, for a compile check
+  guest-image.py checkpatch           fetch the kernel's style checker
   guest-image.py module DIR OUT.ko [--kdir DIR]
                                       build the kernel module in DIR without writing to it
   guest-image.py image OUT [--manifest FILE]... [--compress none|zstd]
@@ -224,6 +225,33 @@ def headers(prefix):
     raise Failure('no headers of a kernel %s can be had from the archive that this machine uses' % prefix)
 
 
+def checkpatch():
+    """Returns the path of the kernel's style checker, from Debian's package of the kernel's source."""
+    folder = os.path.join(CACHE, 'checkpatch')
+    script = os.path.join(folder, 'checkpatch.pl')
+    with locked('checkpatch'):
+        if os.path.exists(script):
+            return script
+        apt_list = prepare_own_suites()
+        with tempfile.TemporaryDirectory(dir=CACHE) as temp:
+            text = apt('apt_with %s apt-cache depends --important linux-source' % apt_list)
+            package = re.search(r'linux-source-\S+', text)
+            if not package:
+                raise Failure('the archive has no linux-source')
+            fetch(apt_list, [package.group(0)], temp)
+            tarball = os.path.join(temp, 'usr/src', package.group(0) + '.tar.xz')
+            names = [package.group(0) + '/scripts/' + n for n in
+                     ('checkpatch.pl', 'spelling.txt', 'const_structs.checkpatch')]
+            run(['tar', '-C', temp, '--strip-components=2', '--occurrence=1', '-xf', tarball] + names)
+            made = os.path.join(temp, 'made')
+            os.mkdir(made)
+            for name in names:
+                shutil.move(os.path.join(temp, os.path.basename(name)), made)
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.move(made, folder)
+    return script
+
+
 # ---- the guest driver ----
 
 def module(source, out, kdir):
@@ -384,6 +412,7 @@ def main():
     sub = parser.add_subparsers(dest='what', required=True)
     sub.add_parser('kernel')
     sub.add_parser('headers').add_argument('release')
+    sub.add_parser('checkpatch')
     p = sub.add_parser('module')
     p.add_argument('source')
     p.add_argument('out')
@@ -398,6 +427,8 @@ def main():
             print(kernel())
         elif args.what == 'headers':
             print(headers(args.release))
+        elif args.what == 'checkpatch':
+            print(checkpatch())
         elif args.what == 'module':
             print(module(args.source, args.out, args.kdir))
         else:
