@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -285,12 +286,69 @@ static void test_killed(void **state)
 	h_stop(&neighbour);
 }
 
+/* The start of the executor's first writable mapping with that name. */
+static uint64_t mapping_of(const struct harness *h, const char *name)
+{
+	char path[64], line[512];
+	uint64_t start = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", h->pid);
+	maps = fopen(path, "r");
+	if (!maps)
+		fail_msg("%s cannot be read", path);
+	while (!start && fgets(line, sizeof(line), maps))
+		if (strstr(line, name) && strstr(line, " rw-p "))
+			start = strtoull(line, NULL, 16);
+	fclose(maps);
+	return start;
+}
+
+/* A kernel that is given an address of the executor's own memory faults instead of reading it. */
+static void test_host_memory(void **state)
+{
+	static const char *const names[] = { "[stack]", "[heap]", "/libc.so", "/vgpu-executor" };
+	const char *relax = getenv("VGPU_TEST_RELAX");
+	char *kept = relax ? strdup(relax) : NULL;
+
+	/* so that an ordinary user may look for the mappings */
+	if (!relax)
+		setenv("VGPU_TEST_RELAX", "--dumpable", 1);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct {
+			uint64_t address, out;
+		} p;
+		struct vgpu_function_info info;
+		struct harness h;
+		uint32_t read64;
+
+		h_start(&h, NULL);
+		read64 = h_function(&h, h_module(&h, "basic.ptx"), "read64", &info);
+		p.out = h_alloc(&h, 8);
+		p.address = h_address(&h, 64);
+		memset(h_heap(&h, 64), 0x77, 8);
+		assert_int_equal(h_launch(&h, VGPU_OP_LAUNCH_FIRST, 0, 0, read64, 1, 1, &p, sizeof(p)), 0);
+		assert_int_equal(h_copy(&h, VGPU_OP_COPY_D2H, 0, h_address(&h, 0), p.out, 8), 0);
+		assert_int_equal(h_finish(&h, 0), 0);
+		assert_int_equal(h_heap(&h, 0)[7], 0x77);
+		p.address = mapping_of(&h, names[i]);
+		if (!p.address)
+			fail_msg("the executor has no writable mapping %s", names[i]);
+		h_launch(&h, VGPU_OP_LAUNCH, 0, 0, read64, 1, 1, &p, sizeof(p));
+		assert_int_equal(h_finish(&h, 0), 700);
+		h_stop(&h);
+	}
+	if (!kept)
+		unsetenv("VGPU_TEST_RELAX");
+	free(kept);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),	  cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_rewriting), cmocka_unit_test(test_rewriting_stamps),
-		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_killed),	  cmocka_unit_test(test_host_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
