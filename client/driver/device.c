@@ -153,6 +153,7 @@ static void device_forget_sessions(struct vgpu_device *dev)
 		if (session)
 			vgpu_session_put(session);
 	}
+	WRITE_ONCE(dev->reaping, 0);
 	vgpu_extent_reset(dev);
 	mutex_unlock(&dev->lock);
 }

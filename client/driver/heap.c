@@ -180,6 +180,26 @@ static int heap_fill(struct vgpu_session *session, u32 first, u32 count, u32 mis
 	return ret;
 }
 
+/* -EAGAIN: too much, also after closed sessions have given back theirs. */
+static int heap_reserve(struct vgpu_session *session, u32 count, u32 *ret_allowed)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(VGPU_REAP_TIMEOUT_MS);
+	struct vgpu_device *dev = session->dev;
+	u32 reaped;
+	int ret;
+
+	do {
+		reaped = READ_ONCE(dev->reaped);
+		if (vgpu_extent_reserve(dev, session->extents, count, ret_allowed))
+			return 0;
+		/* The whole window would not be enough. */
+		if (count > dev->extents)
+			return -EAGAIN;
+		ret = vgpu_session_await_reaped(dev, reaped, deadline);
+	} while (!ret);
+	return ret;
+}
+
 static int heap_add_locked(struct vgpu_session *session, u32 first, u32 count,
 			   struct vgpu_uapi_heap_add *arg)
 {
@@ -196,12 +216,15 @@ static int heap_add_locked(struct vgpu_session *session, u32 first, u32 count,
 	missing = heap_count_missing(session, first, count);
 	if (missing < 0)
 		return missing;
-	if (!vgpu_extent_reserve(session->dev, session->extents, missing, &allowed)) {
+	ret = heap_reserve(session, missing, &allowed);
+	if (ret == -EAGAIN) {
 		arg->result = VGPU_ERROR_CALL_HEAP_FULL;
 		arg->value = missing << (VGPU_EXTENT_SHIFT - 10);
 		arg->limit = allowed << (VGPU_EXTENT_SHIFT - 10);
 		return -EIO;
 	}
+	if (ret)
+		return ret;
 	ret = heap_fill(session, first, count, missing, arg);
 	if (!ret)
 		heap_set_flags(session, first, count, 0);

@@ -152,6 +152,25 @@ static int session_await_reset(struct vgpu_device *dev, unsigned long deadline, 
 	}
 }
 
+/*
+ * When ids or extents are short, but sessions are being closed: waits until one has given back
+ * what it held, after `reaped` was read. 0, -EINTR, -ENODEV; -EAGAIN when there is no use in
+ * waiting, or no time.
+ */
+int vgpu_session_await_reaped(struct vgpu_device *dev, u32 reaped, unsigned long deadline)
+{
+	long left = deadline - jiffies;
+
+	if (left > 0 &&
+	    wait_event_interruptible_timeout(dev->wq, READ_ONCE(dev->reaped) != reaped ||
+					     !READ_ONCE(dev->reaping) || vgpu_device_down(dev),
+					     left) < 0)
+		return -EINTR;
+	if (vgpu_device_down(dev))
+		return -ENODEV;
+	return READ_ONCE(dev->reaped) != reaped ? 0 : -EAGAIN;
+}
+
 static int refuse(struct vgpu_uapi_open *arg, u32 result, u32 value, u32 limit)
 {
 	arg->result = result;
@@ -188,6 +207,26 @@ static int session_take_port(struct vgpu_session *session, struct vgpu_uapi_open
 	return 0;
 }
 
+/* The same, after closed sessions have given back what they held if need be. */
+static int session_await_port(struct vgpu_session *session, struct vgpu_uapi_open *arg,
+			      unsigned long deadline)
+{
+	int refused, ret;
+	u32 reaped;
+
+	for (;;) {
+		reaped = READ_ONCE(session->dev->reaped);
+		refused = session_take_port(session, arg);
+		if (!refused)
+			break;
+		ret = vgpu_session_await_reaped(session->dev, reaped, deadline);
+		if (ret)
+			return ret == -EAGAIN ? refused : ret;
+	}
+	refuse(arg, 0, 0, 0);
+	return 0;
+}
+
 /* No command has named the session's id and extent yet: both go back at once. */
 static void session_return_port(struct vgpu_session *session)
 {
@@ -218,7 +257,7 @@ static int session_start(struct vgpu_file *file, struct vgpu_uapi_open *arg, uns
 	session = session_alloc(dev);
 	if (!session)
 		return -ENOMEM;
-	ret = session_take_port(session, arg);
+	ret = session_await_port(session, arg, deadline);
 	if (ret)
 		goto err_put;
 	ret = vgpu_window_touch(dev, session->control, 1);
@@ -359,6 +398,7 @@ void vgpu_session_close(struct vgpu_session *session)
 	if (session->port->session == session && !dev->down) {
 		WRITE_ONCE(session->port->reaping, true);
 		session->port->close_asked = false;
+		WRITE_ONCE(dev->reaping, dev->reaping + 1);
 		mod_delayed_work(vgpu_workqueue, &session->port->reap, 0);
 	}
 	mutex_unlock(&dev->lock);
@@ -373,6 +413,9 @@ static void session_reaped(struct vgpu_port *port)
 	vgpu_extent_give(port->dev, session->control, 1);
 	WRITE_ONCE(port->reaping, false);
 	port->session = NULL;
+	WRITE_ONCE(port->dev->reaping, port->dev->reaping - 1);
+	WRITE_ONCE(port->dev->reaped, port->dev->reaped + 1);
+	wake_up_all(&port->dev->wq);
 	vgpu_session_put(session);
 }
 

@@ -58,6 +58,7 @@ enum vgpu_driver_limits {
 	VGPU_POLL_MS = 1000,	     /* registers are looked at so often, should an event be lost */
 	VGPU_OPEN_TIMEOUT_MS = 30000, /* when the caller names none */
 	VGPU_RESET_TIMEOUT_MS = 2000, /* how long suspend waits for the host to end sessions */
+	VGPU_REAP_TIMEOUT_MS = 10000, /* HEAP_ADD waits so long for what closed sessions held */
 	/* A file may hold this many times what stays free (extent.c), always a small heap. */
 	VGPU_EXTENT_SHARE = 8,
 	VGPU_EXTENT_FLOOR = 8,
@@ -115,6 +116,8 @@ struct vgpu_device {
 	unsigned long *extent_map; /* dev->lock: set bits are taken */
 	u32 extents;
 	u32 extents_free;	/* dev->lock: neither taken nor promised */
+	u32 reaping;		/* written under dev->lock: sessions that the host is to free */
+	u32 reaped;		/* written under dev->lock: counts those that it has freed */
 
 	spinlock_t hw_lock;	/* registers, and what was read from them */
 	bool present;		/* hw_lock: registers may be touched */
@@ -210,6 +213,7 @@ int vgpu_session_open(struct vgpu_file *file, struct vgpu_uapi_open *arg);
 int vgpu_session_wait(struct vgpu_file *file, struct vgpu_uapi_wait *arg);
 int vgpu_session_get(struct vgpu_file *file, struct vgpu_session **ret_session);
 u32 vgpu_session_end_code(struct vgpu_session *session);
+int vgpu_session_await_reaped(struct vgpu_device *dev, u32 reaped, unsigned long deadline);
 int vgpu_session_await(struct vgpu_session *session, unsigned long deadline);
 void vgpu_session_mark_ended(struct vgpu_session *session, u32 why);
 void vgpu_session_close(struct vgpu_session *session);

@@ -204,6 +204,19 @@ class DriverDeaths(DriverTest):
         self.assertEqual(self.host.faults, [])
         self.host.release()
 
+    def test_memory_of_the_dead_is_waited_for(self):
+        """A program that starts when another has just ended finds the memory that this one had."""
+        first = self.start('fill')
+        first.wait_output('filled')
+        self.host.hold = {fm.CLOSE}
+        first.kill()
+        first.wait(60)
+        second = self.start('full')
+        self.host.wait(lambda: len(self.host.live) == 2 and all(s.runs for s in self.host.live.values()), 'two heaps')
+        self.host.release()
+        grew = int(re.search(r'grew to (\d+) MiB', self.finish(second)).group(1))
+        self.assertGreaterEqual(grew, WINDOW_MIB * 3 // 4)
+
     def test_close_is_repeated(self):
         """A host that cannot end a session is asked again, not more than once a second."""
         self.host.refuse = {fm.CLOSE: (0x40003, 0, 0)}

@@ -577,6 +577,22 @@ static void do_full(void)
 	gpu_end(&gpu);
 }
 
+/* Holds all that it can get until it is killed. */
+static void do_fill(void)
+{
+	struct vgpu_uapi_heap_add add;
+	struct gpu gpu;
+	uint64_t at = 0;
+
+	gpu_start(&gpu, 1ull << 30);
+	for (; heap_add(&gpu, at, EXTENT, &add) == 0; at += EXTENT)
+		memset(gpu.heap + at, 0xdd, EXTENT);
+	CHECK(add.result == VGPU_ERROR_CALL_HEAP_FULL);
+	say("filled");
+	for (;;)
+		pause();
+}
+
 /* Takes every session id, checks the next OPEN, and gives them back. */
 static void do_ids(void)
 {
@@ -814,6 +830,8 @@ int main(int argc, char **argv)
 		do_refused(arg);
 	else if (!strcmp(command, "full"))
 		do_full();
+	else if (!strcmp(command, "fill"))
+		do_fill();
 	else if (!strcmp(command, "ids"))
 		do_ids();
 	else if (!strcmp(command, "many"))
