@@ -44,10 +44,12 @@ enum vx_limits {
 	VX_RANGES = 1 << 16,	/* allocations and module variables of a session */
 	VX_HEAP_PARTS = 1 << 17,/* 2 MiB parts of the largest arena */
 	VX_REGISTER_BYTES = 64 << 20, /* heap registered with the driver at once */
+	VX_LOADING_BYTES = 1 << 30, /* module images being loaded at once: all threads together */
 	VX_ALIGN = 2 << 20,	/* heap runs are whole huge pages */
 	VX_WATCH_NS = 1000000,	/* how often outstanding streams are asked for faults */
 	VX_WATCH_MAX_NS = 8000000,
 	VX_PARKED_NS = 20000,	/* how often parked entries are looked at */
+	VX_PARKED_MAX_NS = 250000, /* and when they have been held for long */
 };
 
 /* ---- gpu.c: the driver and the context ---- */
@@ -234,7 +236,7 @@ struct vx_job {
 
 /* ---- session.c ---- */
 
-struct vx_session {
+struct vx_session { /* grouped by thread: NOLINT(clang-analyzer-optin.performance.Padding) */
 	/* issue thread */
 	struct vgpu_consumer ring;
 	struct vx_gpu *gpu;
@@ -245,12 +247,14 @@ struct vx_session {
 	uint32_t streams;
 	uint32_t jobs;		  /* made and not finished */
 	uint32_t allocs;	  /* of them, that will add a device range */
+	uint64_t loading_bytes;	  /* of module images that they have copied */
 	bool space_moved;	  /* head or issued bytes since the last look at space_waiters */
 	bool ended;
 	uint64_t busy[VGPU_STREAMS / 64]; /* streams that may have work outstanding */
 	uint32_t watch_next;
 	bool watching; /* a helper asks a stream */
 	uint64_t watch_ns, watch_period_ns;
+	uint64_t parked_ns;	  /* how long to sleep while entries are parked */
 	struct vgpu_gate_page stats; /* its counters but faults, published now and then */
 	struct vx_stream stream[VGPU_STREAMS];
 	struct vx_table functions, modules, events;

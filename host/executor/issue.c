@@ -7,6 +7,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+enum { ISSUE_AHEAD = 12 * VGPU_CELL_BYTES };
+
 static void entry_refuse(struct vx_session *s, const struct vx_call *c, uint32_t status)
 {
 	vx_stream_consumed(s, c);
@@ -47,10 +49,21 @@ static void entry_handle(struct vx_session *s, size_t bytes)
 /* A batch of entries; false: there was none. */
 static bool issue_batch(struct vx_session *s)
 {
+	/* a hint, like all that the client writes: how far entries are at least reserved */
+	uint64_t tail;
 	int taken = 0;
 
+	if (!vgpu_ring_ready(&s->ring))
+		return false;
+	tail = __atomic_load_n(&s->ring.control.header->tail, __ATOMIC_RELAXED);
 	while (taken < VX_BATCH) {
-		int bytes = vgpu_ring_take(&s->ring, s->entry);
+		uint64_t ahead = s->ring.head + ISSUE_AHEAD;
+		int bytes;
+
+		/* entries come from other CPUs' caches: fetched early when several wait */
+		if (ahead < tail)
+			__builtin_prefetch(s->ring.control.ring + ahead % VGPU_RING_BYTES);
+		bytes = vgpu_ring_take(&s->ring, s->entry);
 
 		if (bytes == 0)
 			break;
@@ -63,8 +76,6 @@ static bool issue_batch(struct vx_session *s)
 		if (s->ring.head - s->ring.published >= VGPU_RING_BYTES / 8)
 			vgpu_ring_publish(&s->ring);
 	}
-	if (!taken)
-		return false;
 	vgpu_ring_publish(&s->ring);
 	s->space_moved = true;
 	return true;
@@ -88,6 +99,7 @@ static void stats_publish(struct vx_session *s)
 static bool issue_rest(struct vx_session *s)
 {
 	bool moved = vx_job_reap(s);
+	uint64_t commands = s->stats.commands;
 
 	if (__builtin_expect(atomic_load_explicit(&s->sticky, memory_order_acquire) != 0, 0)) {
 		if (s->parked)
@@ -97,18 +109,26 @@ static bool issue_rest(struct vx_session *s)
 	}
 	if (s->waiting)
 		vx_job_pump(s);
+	if (commands != s->stats.commands) {
+		s->parked_ns = VX_PARKED_NS;
+		moved = true;
+	}
 	if (s->space_moved)
 		vx_wake_space(s);
 	return moved;
 }
 
 /* How long to sleep: parked entries and outstanding work are looked at by time, nobody tells. */
-static uint64_t sleep_ns(const struct vx_session *s)
+static uint64_t sleep_ns(struct vx_session *s)
 {
 	uint64_t now;
 
-	if (s->parked || s->waiting)
-		return VX_PARKED_NS;
+	if (s->parked || s->waiting) {
+		/* a gate shut for long, or long kernels: looking less often costs a small part of that */
+		if (s->parked_ns < VX_PARKED_MAX_NS)
+			s->parked_ns += s->parked_ns / 16;
+		return s->parked_ns;
+	}
 	/* while a helper asks a stream, it wakes us */
 	if (!vx_stream_outstanding(s) || s->watching || atomic_load(&s->sticky))
 		return UINT64_MAX;

@@ -79,6 +79,7 @@ static void load_finish(struct vx_job *job)
 	struct vx_session *s = job->session;
 	struct vx_module *m = NULL;
 
+	s->loading_bytes -= job->load.image_bytes;
 	if (!job->status) {
 		m = calloc(1, sizeof(*m));
 		if (m)
@@ -105,9 +106,14 @@ void vx_module_load(struct vx_session *s, const struct vx_call *c)
 		vx_reply_call(s, c, VGPU_ERROR_CALL_ADDRESS, NULL);
 		return;
 	}
+	if (s->loading_bytes + m->image_bytes > VX_LOADING_BYTES) {
+		vx_reply_call(s, c, VGPU_ERROR_CALL_NO_MEMORY, NULL);
+		return;
+	}
 	job = vx_job_new(s, c);
 	if (!job)
 		return;
+	s->loading_bytes += m->image_bytes;
 	job->load.image = m->image;
 	job->load.image_bytes = m->image_bytes;
 	job->load.log = m->log;
@@ -248,8 +254,16 @@ static void function_write(const struct vx_job *job, uint64_t bytes)
 
 static uint32_t function_add(struct vx_session *s, struct vx_job *job)
 {
-	struct vx_function *f = calloc(1, sizeof(*f));
+	struct vx_function *f = job->module->functions;
 
+	/* asked for again: the same handle, or a client could use them all up with one function */
+	while (f && f->cu != job->cu_function)
+		f = f->next;
+	if (f) {
+		job->info.function = f->handle;
+		return 0;
+	}
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return VGPU_ERROR_CALL_NO_MEMORY;
 	f->handle = vx_table_add(&s->functions, f);

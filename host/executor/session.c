@@ -66,6 +66,7 @@ static void session_init(struct vx_session *s)
 	s->heap.limit = VX_HEAP_PARTS;
 	s->waiting_end = &s->waiting;
 	s->watch_period_ns = VX_WATCH_NS;
+	s->parked_ns = VX_PARKED_NS;
 	s->poll_ns = s->assign.poll_us * 1000ull;
 	vx_stream_open(s, 0, NULL, false); /* the legacy default stream */
 }
