@@ -57,7 +57,7 @@ static vgpu_status h2d(struct vgpu_session *s, uint64_t dst, const void *src, si
 		return status;
 	if (is_pinned(s, src, bytes)) {
 		status = vgpu_copy_post(s, VGPU_OP_COPY_H2D, dst, (uintptr_t)src, bytes, handle);
-		return status || !wait ? status : vgpu_stream_finish(s, handle);
+		return status || !wait ? status : vgpu_stream_finish(s, handle, bytes);
 	}
 	if (bytes <= VGPU_INLINE_MAX)
 		return vgpu_copy_inline(s, dst, src, bytes, handle);
@@ -75,7 +75,7 @@ static vgpu_status d2h(struct vgpu_session *s, void *dst, uint64_t src, size_t b
 	if (!is_pinned(s, dst, bytes))
 		return vgpu_pipeline_d2h(s, dst, src, bytes, handle);
 	status = vgpu_copy_post(s, VGPU_OP_COPY_D2H, (uintptr_t)dst, src, bytes, handle);
-	return status || !wait ? status : vgpu_stream_finish(s, handle);
+	return status || !wait ? status : vgpu_stream_finish(s, handle, bytes);
 }
 
 vgpu_status vgpu_copy_h2d(struct vgpu_session *s, uint64_t dst, const void *src, size_t bytes)

@@ -41,10 +41,13 @@ enum vgpu_cuda_code { /* the few CUresults that the library itself gives or know
 enum vgpu_client_limits {
 	VGPU_SPIN_REPLY_NS = 50000,  /* waiting for an answer: longer than the host needs mostly */
 	VGPU_SPIN_MARK_NS = 200000,  /* waiting for the GPU: small kernels and copies */
+	VGPU_LINK_BYTES_PER_NS = 64, /* no faster: PCI Express 5 with 16 lanes has 63 */
 	VGPU_SPIN_SPACE_NS = 20000,
 	VGPU_WAIT_BELT_NS = 1000000000, /* sleepers look again each second, whatever was lost */
 	VGPU_OPEN_TIMEOUT_MS = 30000,
 	VGPU_LIMBO_WAIT_NS = 100000000, /* for freed pinned memory that transfers still use */
+	VGPU_GROW_MS = 30000,	      /* for the host to make the heap larger */
+	VGPU_GROW_IMPATIENT_MS = 200, /* the same when there is another way */
 	VGPU_ALLOC_TRIES = 16,	     /* device blocks set aside because their address is taken */
 };
 
@@ -337,8 +340,8 @@ vgpu_status vgpu_stream_mark(struct vgpu_session *s, uint32_t stream, bool fresh
 			     uint64_t *ret_value);
 bool vgpu_stream_reached(struct vgpu_session *s, uint32_t stream, uint64_t value);
 vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value);
-/* Marks and waits. */
-vgpu_status vgpu_stream_finish(struct vgpu_session *s, uint32_t stream);
+/* Marks and waits; `bytes` were copied last, which takes its time. */
+vgpu_status vgpu_stream_finish(struct vgpu_session *s, uint32_t stream, uint64_t bytes);
 /* Is there work that no completed mark covers? *ret_work: its count. */
 bool vgpu_stream_busy(struct vgpu_session *s, uint32_t stream, uint64_t *ret_work);
 /* Have the stream's first `work` entries been completed? Posts a mark if that helps. */
@@ -346,7 +349,9 @@ bool vgpu_stream_covered(struct vgpu_session *s, uint32_t stream, uint64_t work)
 
 /* ---- memory.c ---- */
 
-vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block **ret);
+/* Not patient: fails rather than wait for the host or another thread for more than a moment. */
+vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, bool patient,
+			     struct vgpu_heap_block **ret);
 /* The block is idle: nothing posted uses it. */
 void vgpu_pinned_give(struct vgpu_session *s, struct vgpu_heap_block *b);
 static inline uint64_t vgpu_pinned_address(struct vgpu_session *s, const struct vgpu_heap_block *b)

@@ -19,8 +19,6 @@
 #include <unistd.h>
 
 enum {
-	REQUEST_MS = 30000, /* for the host's answer, and for a link to come back */
-	CLOSE_MS = 10000,
 	GREET_MS = 5000,
 	BACKOFF_FIRST_MS = 20,
 	BACKOFF_LAST_MS = 1000,
@@ -109,7 +107,9 @@ static void handle(struct vgpu_local *l, const union vgpu_link_message *m)
 	if (m->h.type == VGPU_LINK_ENDED)
 		die(l, m->result.error);
 	pthread_mutex_lock(&l->lock);
-	if (l->expected && m->h.type == l->expected) {
+	if (l->late && m->h.type == VGPU_LINK_HEAP_ADDED) {
+		l->late--;
+	} else if (l->expected && m->h.type == l->expected) {
 		l->answer = m->result;
 		l->answered = true;
 	}
@@ -121,6 +121,7 @@ static void drop_link(struct vgpu_local *l)
 {
 	pthread_mutex_lock(&l->lock);
 	l->linked = false;
+	l->late = 0;
 	if (l->sock >= 0)
 		close(l->sock);
 	l->sock = -1;
@@ -282,10 +283,10 @@ static struct timespec deadline(uint32_t ms)
 }
 
 int vgpu_local_request(struct vgpu_local *l, const struct vgpu_link_header *message, uint32_t answer_type,
-		       struct vgpu_link_result *ret)
+		       uint32_t timeout_ms, struct vgpu_link_result *ret)
 {
 	bool closing = answer_type == VGPU_LINK_CLOSED;
-	struct timespec until = deadline(closing ? CLOSE_MS : REQUEST_MS);
+	struct timespec until = deadline(timeout_ms);
 	int rc = 0;
 
 	pthread_mutex_lock(&l->lock);
@@ -313,6 +314,9 @@ int vgpu_local_request(struct vgpu_local *l, const struct vgpu_link_header *mess
 		if (l->answered) {
 			rc = 0;
 			*ret = l->answer;
+		} else if (rc == ETIMEDOUT) {
+			rc = EPIPE;
+			l->late += answer_type == VGPU_LINK_HEAP_ADDED;
 		}
 	}
 	pthread_mutex_unlock(&l->lock);

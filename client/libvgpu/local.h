@@ -45,6 +45,7 @@ struct vgpu_local {
 	bool linked, stop;
 	uint32_t expected; /* type of the answer that vgpu_local_request waits for, or 0 */
 	bool answered;
+	unsigned int late; /* answers that nobody waits for any more */
 	struct vgpu_link_result answer;
 };
 
@@ -68,10 +69,10 @@ int vgpu_local_receive(int sock, uint32_t timeout_ms, union vgpu_link_message *r
 /* HELLO on l->sock (with the window, to resume, when there is one); WELCOME or REFUSED. */
 int vgpu_local_greet(struct vgpu_local *l, uint64_t window_bytes, uint32_t timeout_ms,
 		     union vgpu_link_message *ret, struct vgpu_chan_fds *ret_fds);
-/* Sends and waits for the answer. -EPIPE: the link broke after sending; -ETIMEDOUT: there was no
- * link, or no answer; -ESHUTDOWN: the session is dead. */
+/* Sends and waits for the answer. -EPIPE: sent, but no answer came; -ETIMEDOUT: there was no link,
+ * nothing was sent; -ESHUTDOWN: the session is dead. */
 int vgpu_local_request(struct vgpu_local *l, const struct vgpu_link_header *message, uint32_t answer_type,
-		       struct vgpu_link_result *ret);
+		       uint32_t timeout_ms, struct vgpu_link_result *ret);
 /* Room for one more run, so that vgpu_local_run_add cannot fail. 0, -ENOMEM */
 int vgpu_local_run_room(struct vgpu_local *l);
 void vgpu_local_run_add(struct vgpu_local *l, uint64_t heap_offset, uint64_t window_offset, uint64_t bytes);

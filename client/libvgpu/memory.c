@@ -148,34 +148,38 @@ static void reclaim(struct vgpu_session *s)
 }
 
 /* Under grow_lock. */
-static vgpu_status grow_by(struct vgpu_session *s, uint64_t bytes)
+static vgpu_status grow_by(struct vgpu_session *s, uint64_t bytes, bool patient)
 {
 	struct vgpu_pinned *p = &s->pinned;
-	vgpu_status status = VGPU_ERROR_HOST_BUSY;
+	vgpu_status status = VGPU_OK;
+	bool lost = true;
+	int rc = 0;
 
-	for (int tries = 0; tries < 3 && status == VGPU_ERROR_HOST_BUSY; tries++) {
+	/* a range of which the host may know or not is left out: again with another */
+	for (int tries = 0; lost && tries < (patient ? 3 : 1); tries++) {
 		uint64_t at = p->heap.end; /* only changed under grow_lock */
-		int rc;
 
 		if (bytes > s->transport->heap_limit || at > s->transport->heap_limit - bytes)
 			return vgpu_fail(VGPU_ERROR_CALL_HEAP_FULL,
 					 "pinned memory: %llu MiB more, %llu MiB of %llu are in use",
 					 (unsigned long long)(bytes >> 20), (unsigned long long)(at >> 20),
 					 (unsigned long long)(s->transport->heap_limit >> 20));
-		status = s->transport->ops->heap_add(s->transport, at, bytes);
+		status = s->transport->ops->heap_add(s->transport, at, bytes,
+						     patient ? VGPU_GROW_MS : VGPU_GROW_IMPATIENT_MS, &lost);
 		pthread_mutex_lock(&p->lock);
-		if (status == VGPU_ERROR_HOST_BUSY)
-			p->heap.end = at + bytes; /* lost with the link */
-		rc = status ? 0 : vgpu_heap_add(&p->heap, at, bytes);
+		if (lost)
+			p->heap.end = at + bytes;
+		else if (!status)
+			rc = vgpu_heap_add(&p->heap, at, bytes);
 		pthread_mutex_unlock(&p->lock);
-		if (rc)
-			return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: no memory for bookkeeping");
 	}
+	if (rc)
+		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: no memory for bookkeeping");
 	return status;
 }
 
 /* By a quarter of what there is, so that many small requests make few runs; by less when refused. */
-static vgpu_status grow(struct vgpu_session *s, uint64_t bytes)
+static vgpu_status grow(struct vgpu_session *s, uint64_t bytes, bool patient)
 {
 	uint64_t need = (bytes + VGPU_EXTENT_BYTES - 1) & ~(VGPU_EXTENT_BYTES - 1);
 	uint64_t want = (s->pinned.heap.total / 4) & ~(VGPU_EXTENT_BYTES - 1);
@@ -186,9 +190,9 @@ static vgpu_status grow(struct vgpu_session *s, uint64_t bytes)
 	if (want > 32 * VGPU_EXTENT_BYTES)
 		want = 32 * VGPU_EXTENT_BYTES;
 	if (want <= need)
-		return grow_by(s, need);
-	status = grow_by(s, want);
-	return status == VGPU_ERROR_CALL_HEAP_FULL ? grow_by(s, need) : status;
+		return grow_by(s, need, patient);
+	status = grow_by(s, want, patient);
+	return status == VGPU_ERROR_CALL_HEAP_FULL ? grow_by(s, need, patient) : status;
 }
 
 static int take(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block **ret)
@@ -231,30 +235,31 @@ static int take_last(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_bl
 	return rc;
 }
 
-vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, struct vgpu_heap_block **ret)
+vgpu_status vgpu_pinned_take(struct vgpu_session *s, uint64_t bytes, bool patient,
+			     struct vgpu_heap_block **ret)
 {
 	vgpu_status status = VGPU_OK;
-	int rc = bytes > VGPU_ARENA_BYTES ? -ENOSPC : take(s, bytes, ret);
+	int rc;
 
-	if (!rc)
-		return VGPU_OK;
 	if (bytes > VGPU_ARENA_BYTES)
 		return vgpu_fail(VGPU_ERROR_CALL_HEAP_FULL, "pinned memory: %llu bytes, the limit is %llu",
 				 (unsigned long long)bytes, VGPU_ARENA_BYTES);
-	pthread_mutex_lock(&s->pinned.grow_lock);
-	rc = take(s, bytes, ret); /* someone may have made room meanwhile */
+	rc = take(s, bytes, ret);
 	if (rc == -ENOSPC) {
-		status = grow(s, bytes);
-		rc = status ? take_last(s, bytes, ret) : take(s, bytes, ret);
-		if (!rc)
-			status = VGPU_OK;
-		else if (!status)
-			rc = -ENOMEM;
+		if (patient)
+			pthread_mutex_lock(&s->pinned.grow_lock);
+		else if (pthread_mutex_trylock(&s->pinned.grow_lock))
+			return vgpu_fail(VGPU_ERROR_CALL_HEAP_FULL, "pinned memory: another thread is asking for more");
+		/* others may make room meanwhile, or take what was added */
+		while (!status && (rc = take(s, bytes, ret)) == -ENOSPC)
+			status = grow(s, bytes, patient);
+		if (status && patient)
+			rc = take_last(s, bytes, ret);
+		pthread_mutex_unlock(&s->pinned.grow_lock);
 	}
-	pthread_mutex_unlock(&s->pinned.grow_lock);
-	if (!rc || status)
-		return status;
-	return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: no memory for bookkeeping");
+	if (!rc)
+		return VGPU_OK;
+	return status ? status : vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: no memory for bookkeeping");
 }
 
 void vgpu_pinned_give(struct vgpu_session *s, struct vgpu_heap_block *b)
@@ -273,7 +278,7 @@ vgpu_status vgpu_host_malloc(struct vgpu_session *s, size_t bytes, void **ret_me
 		return status;
 	if (!bytes || !ret_memory)
 		return vgpu_fail(VGPU_ERROR_CALL_INVALID, "allocate pinned memory: 0 bytes, or ret_memory is NULL");
-	status = vgpu_pinned_take(s, bytes, &block);
+	status = vgpu_pinned_take(s, bytes, true, &block);
 	if (status)
 		return status;
 	if (vgpu_ranges_add(&s->pinned.user, vgpu_pinned_address(s, block), bytes, block)) {

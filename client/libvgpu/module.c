@@ -36,7 +36,7 @@ static vgpu_status load(struct vgpu_session *s, const void *image, size_t bytes,
 	struct vgpu_call_module head;
 	__u64 value[6] = { 0 };
 	uint8_t *data;
-	vgpu_status status = vgpu_pinned_take(s, log_at + log_room, &block);
+	vgpu_status status = vgpu_pinned_take(s, log_at + log_room, true, &block);
 
 	if (status)
 		return status;

@@ -78,7 +78,7 @@ static vgpu_status write_chunk(struct vgpu_copy_job *job, size_t at, size_t byte
 		size_t n;
 
 		status = vgpu_stage_get(s, kind_of(job), job->stream, true, &b);
-		if (status == VGPU_ERROR_CALL_HEAP_FULL)
+		if (status == VGPU_ERROR_CALL_HEAP_FULL || VGPU_ERROR_GROUP(status) == VGPU_GROUP_HOST)
 			return write_inline(job, at, bytes);
 		if (status)
 			break;

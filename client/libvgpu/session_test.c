@@ -154,6 +154,7 @@ static void a_full_heap_still_copies(void **state)
 	fill(from, 3 * MIB, 1);
 	OK(vgpu_copy_h2d(gpu, device, from, 3 * MIB)); /* through the ring itself */
 	assert_int_equal(vgpu_copy_d2h(gpu, to, device, 3 * MIB), VGPU_ERROR_CALL_HEAP_FULL);
+	OK(vgpu_synchronize(gpu)); /* so that freed memory is free */
 	OK(vgpu_host_free(gpu, all[n - 1]));
 	OK(vgpu_copy_d2h(gpu, to, device, 3 * MIB));
 	assert_memory_equal(from, to, 3 * MIB);

@@ -50,7 +50,8 @@ static struct vgpu_stage *choose(struct vgpu_session *s, enum vgpu_stage_kind ki
 	return NULL;
 }
 
-static vgpu_status make(struct vgpu_session *s, enum vgpu_stage_kind kind, struct vgpu_stage **ret)
+static vgpu_status make(struct vgpu_session *s, enum vgpu_stage_kind kind, bool patient,
+			struct vgpu_stage **ret)
 {
 	struct vgpu_stage *b = calloc(1, sizeof(*b));
 	vgpu_status status;
@@ -58,10 +59,10 @@ static vgpu_status make(struct vgpu_session *s, enum vgpu_stage_kind kind, struc
 	if (!b)
 		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "copy: no memory for a buffer");
 	b->bytes = stage_bytes[kind];
-	status = vgpu_pinned_take(s, b->bytes, &b->block);
+	status = vgpu_pinned_take(s, b->bytes, patient, &b->block);
 	if (status && b->bytes > stage_bytes[VGPU_STAGE_SMALL]) { /* slower, but it works */
 		b->bytes = stage_bytes[VGPU_STAGE_SMALL];
-		status = vgpu_pinned_take(s, b->bytes, &b->block);
+		status = vgpu_pinned_take(s, b->bytes, patient, &b->block);
 	}
 	if (status) {
 		free(b);
@@ -93,12 +94,15 @@ vgpu_status vgpu_stage_get(struct vgpu_session *s, enum vgpu_stage_kind kind, ui
 {
 	struct vgpu_stage *b;
 	vgpu_status status = VGPU_OK;
+	bool only;
 
 	pthread_mutex_lock(&s->staging.lock);
 	b = choose(s, kind, stream);
 	if (!b) {
+		/* one more is welcome, but only the first is worth waiting for the host */
+		only = !s->staging.busy[kind] && !s->staging.idle[kind].oldest;
 		pthread_mutex_unlock(&s->staging.lock);
-		status = make(s, kind, &b);
+		status = make(s, kind, only, &b);
 		pthread_mutex_lock(&s->staging.lock);
 		if (status) {
 			b = choose_any(s, kind, wait);

@@ -6,6 +6,7 @@
 #include "client/libvgpu/internal.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 bool vgpu_stream_reached(struct vgpu_session *s, uint32_t stream, uint64_t value)
 {
@@ -92,7 +93,7 @@ static vgpu_status sync_call(struct vgpu_session *s, uint32_t op, uint32_t strea
 	return vgpu_fail_host(vgpu_call_wait(s, &(struct vgpu_call){ .op = op, .stream = stream }, NULL), what);
 }
 
-vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value)
+static vgpu_status wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value, uint64_t spin_ns)
 {
 	vgpu_status status;
 
@@ -102,7 +103,7 @@ vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint6
 		vgpu_relax();
 	}
 	if (vgpu_spin_begin(s)) {
-		uint64_t until = vgpu_now_ns() + (uint64_t)VGPU_SPIN_MARK_NS * s->spin_scale / 100;
+		uint64_t until = vgpu_now_ns() + spin_ns * s->spin_scale / 100;
 		bool reached;
 
 		do {
@@ -118,13 +119,27 @@ vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint6
 	return sync_call(s, VGPU_OP_STREAM_SYNC, stream, "synchronise stream");
 }
 
-vgpu_status vgpu_stream_finish(struct vgpu_session *s, uint32_t stream)
+vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value)
 {
-	uint64_t value;
+	return wait_mark(s, stream, value, VGPU_SPIN_MARK_NS);
+}
+
+/*
+ * The end of a large copy is met by spinning, which costs less time than being woken: but not all
+ * the way. It cannot take less than what the link carries at best, so the thread sleeps through
+ * most of that first.
+ */
+vgpu_status vgpu_stream_finish(struct vgpu_session *s, uint32_t stream, uint64_t bytes)
+{
+	uint64_t least_ns = bytes / VGPU_LINK_BYTES_PER_NS, value;
 	/* work of other streams counts for the default stream */
 	vgpu_status status = vgpu_stream_mark(s, stream, stream == 0, true, &value);
 
-	return status ? status : vgpu_stream_wait_mark(s, stream, value);
+	if (status)
+		return status;
+	if (least_ns > VGPU_SPIN_MARK_NS && s->spin_max)
+		usleep((useconds_t)(least_ns / 1000 * 3 / 4));
+	return wait_mark(s, stream, value, VGPU_SPIN_MARK_NS + least_ns);
 }
 
 vgpu_status vgpu_stream_synchronize(struct vgpu_stream *stream)
@@ -135,14 +150,14 @@ vgpu_status vgpu_stream_synchronize(struct vgpu_stream *stream)
 		return vgpu_fail(VGPU_ERROR_CALL_INVALID,
 				 "synchronise stream: NULL; for the default stream use vgpu_default_synchronize");
 	status = vgpu_session_check(stream->session);
-	return status ? status : vgpu_stream_finish(stream->session, stream->handle);
+	return status ? status : vgpu_stream_finish(stream->session, stream->handle, 0);
 }
 
 vgpu_status vgpu_default_synchronize(struct vgpu_session *s)
 {
 	vgpu_status status = vgpu_session_check(s);
 
-	return status ? status : vgpu_stream_finish(s, 0);
+	return status ? status : vgpu_stream_finish(s, 0, 0);
 }
 
 vgpu_status vgpu_synchronize(struct vgpu_session *s)

@@ -7,6 +7,7 @@
 #define VGPU_TRANSPORT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/libvgpu/vgpu.h"
@@ -23,9 +24,11 @@ struct vgpu_transport_ops {
 	uint32_t kind; /* 1: device, 2: local */
 	/* Waits for the host's answer; the control area is then mapped and its header valid. */
 	vgpu_status (*open)(const struct vgpu_transport_open *how, struct vgpu_transport **ret);
-	/* Makes [heap_offset, + bytes) of the arena usable; multiples of 2 MiB. HOST_BUSY: the link
-	 * broke meanwhile, that range is lost, ask again with another. One caller at a time. */
-	vgpu_status (*heap_add)(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes);
+	/* Makes [heap_offset, + bytes) of the arena usable; multiples of 2 MiB. *ret_lost is always
+	 * set: there was no answer, so that range must never be asked for again. One caller at a
+	 * time. */
+	vgpu_status (*heap_add)(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,
+				uint32_t timeout_ms, bool *ret_lost);
 	/* Sleeps until *word (in the control area) may have changed from `expected`, the session
 	 * has died, or the time is over. Returns early at will. */
 	void (*wait_word)(struct vgpu_transport *t, uint32_t *word, uint32_t expected,

@@ -126,12 +126,14 @@ static vgpu_status device_open(const struct vgpu_transport_open *how, struct vgp
 	return VGPU_OK;
 }
 
-static vgpu_status device_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes)
+static vgpu_status device_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,
+				   uint32_t timeout_ms, bool *ret_lost)
 {
 	struct vgpu_uapi_heap_add add = { .heap_offset = heap_offset, .bytes = bytes };
 	struct device *d = device_of(t);
-	int rc = repeat_ioctl(d->fd, VGPU_IOC_HEAP_ADD, &add);
+	int rc = repeat_ioctl(d->fd, VGPU_IOC_HEAP_ADD, &add); /* the driver has a limit of its own */
 
+	*ret_lost = false; /* nobody asks after ENODEV, and else there is an answer */
 	if (rc == -EIO || (rc == -ENODEV && add.result))
 		return vgpu_fail(add.result, "pinned memory, %llu MiB more: %s (%s); asked %u, limit %u",
 				 (unsigned long long)(bytes >> 20), vgpu_status_text(add.result),

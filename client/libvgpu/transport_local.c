@@ -23,6 +23,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+enum { CLOSE_MS = 10000 };
+
 /* ---- opening ---- */
 
 static vgpu_status refused(struct vgpu_local *l, const char *what, const struct vgpu_link_result *r)
@@ -185,7 +187,8 @@ static void unmap_heap(struct vgpu_local *l, uint64_t heap_offset, uint64_t byte
 	mmap(l->t.heap + heap_offset, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
-static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes)
+static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,
+				  uint32_t timeout_ms, bool *ret_lost)
 {
 	struct vgpu_local *l = vgpu_local_of(t);
 	struct vgpu_link_heap add = { .h = { .type = VGPU_LINK_HEAP_ADD, .bytes = sizeof(add) },
@@ -194,6 +197,7 @@ static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset
 	vgpu_status status;
 	int rc;
 
+	*ret_lost = false;
 	if (bytes > l->window_bytes - l->window_next)
 		return vgpu_fail(VGPU_ERROR_CALL_HEAP_FULL, "pinned memory: %llu MiB more, the window of %llu MiB has %llu left",
 				 (unsigned long long)(bytes >> 20), (unsigned long long)(l->window_bytes >> 20),
@@ -206,19 +210,19 @@ static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset
 		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: cannot map %llu MiB: %s",
 				 (unsigned long long)(bytes >> 20), strerror(-rc));
 	}
-	rc = vgpu_local_request(l, &add.h, VGPU_LINK_HEAP_ADDED, &answer);
-	status = rc == -EPIPE ? VGPU_ERROR_HOST_BUSY : answer.error;
-	if (rc == -EPIPE) /* whether the host has it nobody knows: not used again */
+	rc = vgpu_local_request(l, &add.h, VGPU_LINK_HEAP_ADDED, timeout_ms, &answer);
+	*ret_lost = rc == -EPIPE;
+	if (*ret_lost)
 		l->window_next += bytes;
-	if (rc == -ETIMEDOUT || rc == -ESHUTDOWN)
-		status = atomic_load(&t->dead) ? atomic_load(&t->dead) : VGPU_ERROR_HOST_NO_MEDIATOR;
-	if (status) {
+	if (rc || answer.error)
 		unmap_heap(l, heap_offset, bytes);
-		if (rc)
-			return vgpu_fail(status, "pinned memory, %llu MiB more: %s", (unsigned long long)(bytes >> 20),
-					 vgpu_status_text(status));
-		return refused(l, "pinned memory from", &answer);
+	if (rc) {
+		status = atomic_load(&t->dead) ? atomic_load(&t->dead) : VGPU_ERROR_HOST_NO_MEDIATOR;
+		return vgpu_fail(status, "pinned memory, %llu MiB more: %s", (unsigned long long)(bytes >> 20),
+				 vgpu_status_text(status));
 	}
+	if (answer.error)
+		return refused(l, "pinned memory from", &answer);
 	vgpu_local_run_add(l, heap_offset, l->window_next, bytes);
 	l->window_next += bytes;
 	return VGPU_OK;
@@ -249,7 +253,7 @@ static void local_close(struct vgpu_transport *t)
 	struct vgpu_link_result answer;
 
 	/* without an answer the end of the link does the same a little later */
-	(void)vgpu_local_request(l, &close_message, VGPU_LINK_CLOSED, &answer);
+	(void)vgpu_local_request(l, &close_message, VGPU_LINK_CLOSED, CLOSE_MS, &answer);
 	vgpu_local_thread_stop(l);
 	local_free(l);
 }
