@@ -76,7 +76,8 @@ static void op_log(void *opaque, enum vgpu_device_level level, const char *sente
 			abort();
 }
 
-static const struct vgpu_device_ops ops = { op_now, op_timer, op_watch, op_irq, op_session_irq_fd, op_log };
+static const struct vgpu_device_ops ops = { op_now, op_timer,	       op_watch,
+					    op_irq, op_session_irq_fd, op_log };
 
 static void hang_up(void)
 {
@@ -105,7 +106,8 @@ static void send_packet(const void *packet, size_t bytes)
 static void welcome(void)
 {
 	struct vgpu_link_welcome m = { .h = { VGPU_LINK_WELCOME, sizeof(m), 0, 0 },
-				       .version = VGPU_LINK_VERSION, .window_bytes = WINDOW };
+				       .version = VGPU_LINK_VERSION,
+				       .window_bytes = WINDOW };
 
 	send_packet(&m, sizeof(m));
 }
@@ -138,7 +140,8 @@ static void command(struct vgpu_device *dev, struct input *in)
 	uint32_t what = (uint32_t)take(in, 1), where = (uint32_t)take(in, 1);
 
 	for (unsigned int i = 0; i < 3; i++)
-		vgpu_device_mmio_write(dev, VGPU_REG_ARG0_LO + 8 * i, 4, (where >> i & 15) << VGPU_EXTENT_SHIFT);
+		vgpu_device_mmio_write(dev, VGPU_REG_ARG0_LO + 8 * i, 4,
+				       (where >> i & 15) << VGPU_EXTENT_SHIFT);
 	if ((what & 7) == VGPU_COMMAND_OPEN)
 		vgpu_device_mmio_write(dev, VGPU_REG_ARG1_LO, 4, where >> 5);
 	vgpu_device_mmio_write(dev, VGPU_REG_COMMAND, 4, VGPU_COMMAND(what & 7, what >> 3 & 7));
@@ -199,7 +202,8 @@ static void step(struct vgpu_device *dev, struct input *in)
 		break;
 	case 8:
 		if (bench.watched >= 0)
-			(void)setsockopt(bench.watched, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+			(void)setsockopt(bench.watched, SOL_SOCKET, SO_SNDBUF, &small,
+					 sizeof(small));
 		break;
 	case 9:
 		welcome();
@@ -237,7 +241,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vgpu_device_config config = {
-		.socket_path = bench.path, .window_bytes = WINDOW, .sessions = SESSIONS,
+		.socket_path = bench.path,
+		.window_bytes = WINDOW,
+		.sessions = SESSIONS,
 	};
 	struct input in = { data, size };
 	struct vgpu_device *dev;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A device on a bench: a clock that stands still, and a mediator's socket in the test's own hands. */
+/* A device on a bench: a clock that stands still, and a mediator's socket in the test's own hands.
+ */
 #ifndef VGPU_DEVICE_BENCH_TEST_H
 #define VGPU_DEVICE_BENCH_TEST_H
 
@@ -28,8 +29,8 @@
 struct bench {
 	struct vgpu_device *dev;
 	char dir[64], path[96];
-	int listener, peer;	/* the mediator's; -1: none */
-	int watched;		/* what the device waits for */
+	int listener, peer; /* the mediator's; -1: none */
+	int watched;	    /* what the device waits for */
 	short events;
 	uint64_t now, deadline; /* deadline 0: no timer */
 	unsigned int irqs[VGPU_DEVICE_VECTORS_MAX];
@@ -191,7 +192,10 @@ static inline void bench_expect(struct bench *b, uint32_t type, union bench_pack
 static inline void bench_answer(struct bench *b, uint32_t type, unsigned int sid, uint32_t error)
 {
 	struct vgpu_link_result m = {
-		.h = { .type = type, .bytes = sizeof(m), .epoch = reg(b, VGPU_REG_EPOCH), .sid = sid },
+		.h = { .type = type,
+		       .bytes = sizeof(m),
+		       .epoch = reg(b, VGPU_REG_EPOCH),
+		       .sid = sid },
 		.error = error,
 		.value = 7,
 		.limit = 5,
@@ -251,7 +255,8 @@ static inline void bench_relink(struct bench *b)
 	assert_true(reg(b, VGPU_REG_STATUS) & VGPU_STATUS_LINKED);
 }
 
-static inline void command(struct bench *b, uint32_t op, unsigned int sid, uint64_t a0, uint64_t a1, uint64_t a2)
+static inline void command(struct bench *b, uint32_t op, unsigned int sid, uint64_t a0, uint64_t a1,
+			   uint64_t a2)
 {
 	uint64_t arg[3] = { a0, a1, a2 };
 
@@ -262,14 +267,15 @@ static inline void command(struct bench *b, uint32_t op, unsigned int sid, uint6
 	set(b, VGPU_REG_COMMAND, VGPU_COMMAND(op, sid));
 }
 
-#define assert_session(b, sid, state, result) \
-	do { \
-		assert_int_equal(reg(b, VGPU_REG_SESSION_STATE(sid)), state); \
-		assert_int_equal(reg(b, VGPU_REG_SESSION_RESULT(sid)), result); \
+#define assert_session(b, sid, state, result)                                                      \
+	do {                                                                                       \
+		assert_int_equal(reg(b, VGPU_REG_SESSION_STATE(sid)), state);                      \
+		assert_int_equal(reg(b, VGPU_REG_SESSION_RESULT(sid)), result);                    \
 	} while (0)
 
 /* Opens a session, with one heap run behind its control extent when runs is 1. */
-static inline void bench_open(struct bench *b, unsigned int sid, uint64_t control, unsigned int runs)
+static inline void bench_open(struct bench *b, unsigned int sid, uint64_t control,
+			      unsigned int runs)
 {
 	command(b, VGPU_COMMAND_OPEN, sid, control, 1, 42);
 	assert_session(b, sid, VGPU_SESSION_OPENING, VGPU_RESULT_PENDING);

@@ -49,8 +49,8 @@ void vgpu_device_log_limited(struct vgpu_device *dev, const char *format, ...)
 		return;
 	}
 	if (dev->log_skipped)
-		vgpu_device_log(dev, VGPU_DEVICE_WARNING, "%u messages like the next one were left out",
-				dev->log_skipped);
+		vgpu_device_log(dev, VGPU_DEVICE_WARNING,
+				"%u messages like the next one were left out", dev->log_skipped);
 	dev->log_skipped = 0;
 	dev->logged_ns = now;
 	va_start(args, format);
@@ -133,15 +133,19 @@ static int check_config(const struct vgpu_device_config *c, char *ret_text)
 	if (!c->socket_path || !*c->socket_path)
 		return refuse(ret_text, -EINVAL, "the path of the mediator's socket is missing");
 	if (strlen(c->socket_path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return refuse(ret_text, -ENAMETOOLONG, "the socket path has %zu characters, the limit is %zu",
-			      strlen(c->socket_path), sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		return refuse(ret_text, -ENAMETOOLONG,
+			      "the socket path has %zu characters, the limit is %zu",
+			      strlen(c->socket_path),
+			      sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 	if (c->window_bytes % VGPU_EXTENT_BYTES || c->window_bytes < 2 * VGPU_EXTENT_BYTES ||
 	    c->window_bytes > VGPU_ARENA_BYTES)
 		return refuse(ret_text, -EINVAL,
-			      "the window's size is %llu bytes, not a multiple of 2 MiB from 4 MiB to 256 GiB",
+			      "the window's size is %llu bytes, not a multiple of 2 MiB from 4 MiB "
+			      "to 256 GiB",
 			      (unsigned long long)c->window_bytes);
 	if (c->window_addr % VGPU_EXTENT_BYTES)
-		return refuse(ret_text, -EINVAL, "the window's address 0x%llx is not a multiple of 2 MiB",
+		return refuse(ret_text, -EINVAL,
+			      "the window's address 0x%llx is not a multiple of 2 MiB",
 			      (unsigned long long)c->window_addr);
 	if (c->sessions < 1 || c->sessions > VGPU_DEVICE_SESSIONS)
 		return refuse(ret_text, -EINVAL, "the number of sessions is %u, not from 1 to %u",
@@ -153,7 +157,8 @@ static int make_window(struct vgpu_device *dev, char *ret_text)
 {
 	dev->window_fd = memfd_create("vgpu-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (dev->window_fd < 0)
-		return refuse(ret_text, -errno, "making the window's memfd failed: %s", strerror(errno));
+		return refuse(ret_text, -errno, "making the window's memfd failed: %s",
+			      strerror(errno));
 	if (ftruncate(dev->window_fd, (off_t)dev->config.window_bytes) < 0)
 		return refuse(ret_text, -errno, "a window of %llu bytes cannot be made: %s",
 			      (unsigned long long)dev->config.window_bytes, strerror(errno));

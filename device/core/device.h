@@ -59,7 +59,8 @@ struct vgpu_device_config {
 enum { VGPU_DEVICE_TEXT = 256 };
 int vgpu_device_create(const struct vgpu_device_config *config, const struct vgpu_device_ops *ops,
 		       void *opaque, struct vgpu_device **ret, char *ret_text);
-/* Closes the link and every descriptor. NULL is fine. Calls watch, for the socket, and no other op. */
+/* Closes the link and every descriptor. NULL is fine. Calls watch, for the socket, and no other op.
+ */
 void vgpu_device_free(struct vgpu_device *dev);
 /* Connects to the mediator, and again whenever the link is lost, for ever. */
 void vgpu_device_start(struct vgpu_device *dev);
@@ -70,8 +71,10 @@ int vgpu_device_doorbell_fd(const struct vgpu_device *dev, unsigned int sid);
 
 /* An access of the guest to BAR0: any offset, size and value are fine. */
 uint32_t vgpu_device_mmio_read(struct vgpu_device *dev, uint64_t offset, unsigned int size);
-void vgpu_device_mmio_write(struct vgpu_device *dev, uint64_t offset, unsigned int size, uint64_t value);
-/* Power-on, guest reboot, function-level reset. MSI-X and configuration space are the front end's. */
+void vgpu_device_mmio_write(struct vgpu_device *dev, uint64_t offset, unsigned int size,
+			    uint64_t value);
+/* Power-on, guest reboot, function-level reset. MSI-X and configuration space are the front end's.
+ */
 void vgpu_device_reset(struct vgpu_device *dev);
 
 /* As promised to ops->watch and ops->timer_set; calls without a cause do no harm. */

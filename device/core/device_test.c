@@ -9,7 +9,9 @@
 
 static void refused_configurations(void **state)
 {
-	struct vgpu_device_config good = { .socket_path = "/x", .window_bytes = 4 * MIB, .sessions = 1 };
+	struct vgpu_device_config good = { .socket_path = "/x",
+					   .window_bytes = 4 * MIB,
+					   .sessions = 1 };
 	struct vgpu_device_config bad[8];
 	char long_path[200], text[VGPU_DEVICE_TEXT];
 	struct bench b = { 0 };
@@ -57,7 +59,8 @@ static void registers_without_a_mediator(void **state)
 	assert_int_equal(reg(&b, VGPU_REG_WINDOW_SIZE_LO), BENCH_WINDOW);
 	assert_int_equal(reg(&b, VGPU_REG_WINDOW_SIZE_HI), 0);
 	assert_int_equal(reg(&b, VGPU_REG_VECTORS), 1);
-	/* other widths, write-only and unknown registers, doorbells, sessions that it does not have */
+	/* other widths, write-only and unknown registers, doorbells, sessions that it does not have
+	 */
 	assert_int_equal(vgpu_device_mmio_read(b.dev, VGPU_REG_MAGIC, 8), 0);
 	assert_int_equal(vgpu_device_mmio_read(b.dev, VGPU_REG_MAGIC + 2, 4), 0);
 	assert_int_equal(reg(&b, VGPU_REG_COMMAND), 0);
@@ -149,7 +152,8 @@ static void hello_and_window(void **state)
 	assert_int_equal(fstat(b.fds.fd[0], &st), 0);
 	assert_int_equal(st.st_size, BENCH_WINDOW);
 	assert_int_equal(st.st_blocks, 0);
-	assert_int_equal(fcntl(b.fds.fd[0], F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	assert_int_equal(fcntl(b.fds.fd[0], F_GET_SEALS),
+			 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	/* nothing is linked, nothing more is said, before WELCOME */
 	command(&b, VGPU_COMMAND_OPEN, 0, 0, 0, 0);
 	assert_session(&b, 0, VGPU_SESSION_FREE, VGPU_ERROR_HOST_NO_MEDIATOR);
@@ -238,14 +242,15 @@ static void life_of_a_session(void **state)
 
 static void invalid_ranges(void **state)
 {
-	static const uint64_t open_at[] = { 4 * MIB, 6 * MIB, 1, 2 * MIB + 4096, BENCH_WINDOW, ~0ull << 21, ~0ull };
+	static const uint64_t open_at[] = { 4 * MIB,	  6 * MIB,     1,    2 * MIB + 4096,
+					    BENCH_WINDOW, ~0ull << 21, ~0ull };
 	/* heap offset, window offset, bytes */
 	static const uint64_t heap[][3] = {
-		{ 2 * MIB, 4 * MIB, 2 * MIB },		  /* its own control extent */
-		{ 2 * MIB, 6 * MIB, 2 * MIB },		  /* its own heap */
-		{ 2 * MIB, 2 * MIB, 4 * MIB },		  /* reaches into the control extent */
-		{ 2 * MIB, 20 * MIB, 2 * MIB },		  /* another session's */
-		{ 0, 10 * MIB, 2 * MIB },		  /* heap offset taken */
+		{ 2 * MIB, 4 * MIB, 2 * MIB },	/* its own control extent */
+		{ 2 * MIB, 6 * MIB, 2 * MIB },	/* its own heap */
+		{ 2 * MIB, 2 * MIB, 4 * MIB },	/* reaches into the control extent */
+		{ 2 * MIB, 20 * MIB, 2 * MIB }, /* another session's */
+		{ 0, 10 * MIB, 2 * MIB },	/* heap offset taken */
 		{ 2 * MIB, 10 * MIB, 0 },
 		{ 2 * MIB, 10 * MIB, 4096 },
 		{ 2 * MIB, 10 * MIB + 4096, 2 * MIB },
@@ -282,7 +287,8 @@ static void invalid_ranges(void **state)
 static void runs_are_limited(void **state)
 {
 	struct vgpu_device_config config = {
-		.window_bytes = 2048 * MIB, .sessions = 1,
+		.window_bytes = 2048 * MIB,
+		.sessions = 1,
 	};
 	struct bench b;
 
@@ -295,7 +301,8 @@ static void runs_are_limited(void **state)
 	vgpu_device_start(b.dev);
 	bench_accept(&b, NULL);
 	struct vgpu_link_welcome m = { .h = { .type = VGPU_LINK_WELCOME, .bytes = sizeof(m) },
-				       .version = VGPU_LINK_VERSION, .window_bytes = config.window_bytes };
+				       .version = VGPU_LINK_VERSION,
+				       .window_bytes = config.window_bytes };
 	assert_int_equal(vgpu_chan_send(b.peer, &m, sizeof(m), NULL, 0), 0);
 	bench_turn(&b);
 	bench_open(&b, 0, 0, 0);
@@ -328,7 +335,8 @@ static void ended(void **state)
 	bench_answer(&b, VGPU_LINK_CLOSED, 5, 0);
 	assert_session(&b, 5, VGPU_SESSION_FREE, 0);
 
-	/* ENDED crosses a HEAP_ADD: the run stays taken until CLOSED, the answer comes late or never */
+	/* ENDED crosses a HEAP_ADD: the run stays taken until CLOSED, the answer comes late or
+	 * never */
 	bench_open(&b, 5, 0, 0);
 	command(&b, VGPU_COMMAND_HEAP_ADD, 5, 0, 2 * MIB, 2 * MIB);
 	bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
@@ -394,7 +402,8 @@ static void reset_ends_all_sessions(void **state)
 	bench_link(&b, 64);
 	bench_open(&b, 0, 0, 1);
 	bench_open(&b, 1, 60 * MIB, 1);
-	window = mmap(NULL, BENCH_WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, vgpu_device_window_fd(b.dev), 0);
+	window = mmap(NULL, BENCH_WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      vgpu_device_window_fd(b.dev), 0);
 	assert_ptr_not_equal(window, MAP_FAILED);
 	window[4096] = window[3 * MIB] = window[61 * MIB] = 1;
 

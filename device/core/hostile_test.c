@@ -51,7 +51,8 @@ static void forget(struct book *book, unsigned int sid)
 
 static void reply(struct bench *b, uint32_t type, const struct vgpu_link_header *to, uint32_t error)
 {
-	struct vgpu_link_result m = { .h = { type, sizeof(m), to->epoch, to->sid }, .error = error };
+	struct vgpu_link_result m = { .h = { type, sizeof(m), to->epoch, to->sid },
+				      .error = error };
 
 	/* the device may have left already */
 	(void)vgpu_chan_send(b->peer, &m, sizeof(m), NULL, 0);
@@ -134,7 +135,8 @@ static void lie(struct bench *b)
 {
 	uint8_t bytes[VGPU_LINK_MESSAGE_MAX];
 	struct vgpu_link_result m = {
-		.h = { 16 + below(9), sizeof(m), reg(b, VGPU_REG_EPOCH) - !below(4), below(SESSIONS + 2) },
+		.h = { 16 + below(9), sizeof(m), reg(b, VGPU_REG_EPOCH) - !below(4),
+		       below(SESSIONS + 2) },
 		.error = below(2) ? random32() : 0,
 	};
 
@@ -152,7 +154,9 @@ static void lie(struct bench *b)
 static void garbage(struct bench *b)
 {
 	static const unsigned int sizes[] = { 1, 2, 4, 4, 4, 8, 3, 0, 16 };
-	uint64_t offset = below(4) ? below(0x500) & ~3u : below(8) ? below(VGPU_DEVICE_BAR0_BYTES) : random32() * 0x10001ull;
+	uint64_t offset = below(4)   ? below(0x500) & ~3u
+			  : below(8) ? below(VGPU_DEVICE_BAR0_BYTES)
+				     : random32() * 0x10001ull;
 	uint64_t value = below(2) ? below(70) : (uint64_t)random32() << 32 | random32();
 	unsigned int size = sizes[below(sizeof(sizes) / sizeof(*sizes))];
 
@@ -169,7 +173,8 @@ static void plausible(struct bench *b)
 
 	switch (below(4)) {
 	case 0:
-		command(b, VGPU_COMMAND_OPEN, sid, below(EXTENTS + 1) * VGPU_EXTENT_BYTES, below(9), 1);
+		command(b, VGPU_COMMAND_OPEN, sid, below(EXTENTS + 1) * VGPU_EXTENT_BYTES, below(9),
+			1);
 		break;
 	case 1:
 	case 2:
@@ -203,7 +208,8 @@ static void run(bool lies)
 		if (b.watched < 0)
 			bench_hang_up(&b);
 		for (unsigned int sid = 0; sid < SESSIONS; sid++)
-			assert_in_range(reg(&b, VGPU_REG_SESSION_STATE(sid)), VGPU_SESSION_FREE, VGPU_SESSION_CLOSING);
+			assert_in_range(reg(&b, VGPU_REG_SESSION_STATE(sid)), VGPU_SESSION_FREE,
+					VGPU_SESSION_CLOSING);
 		assert_in_range(reg(&b, VGPU_REG_VECTORS), 1, VGPU_DEVICE_VECTORS_MAX);
 	}
 	/* it did not just refuse everything */

@@ -58,13 +58,13 @@ struct vgpu_device {
 	enum vgpu_device_link link;
 	int sock;
 	bool started, greeted, watch_write;
-	bool met;		/* a mediator has welcomed this device before */
-	bool resetting;		/* sessions of older epochs may live */
-	bool reset_sent;	/* RESET is unanswered; otherwise it is due when resetting */
-	bool reset_failed;	/* and the answer was an error: not again on this link */
+	bool met;	   /* a mediator has welcomed this device before */
+	bool resetting;	   /* sessions of older epochs may live */
+	bool reset_sent;   /* RESET is unanswered; otherwise it is due when resetting */
+	bool reset_failed; /* and the answer was an error: not again on this link */
 	bool quarantine;
-	uint32_t link_epoch;	/* as the mediator knows it */
-	uint32_t link_error;	/* why there is no link */
+	uint32_t link_epoch; /* as the mediator knows it */
+	uint32_t link_error; /* why there is no link */
 	uint64_t linked_ns, delay_ns;
 	unsigned int resume_sid, resume_run;
 	unsigned int send_turn; /* session that may send next */
@@ -90,7 +90,8 @@ void vgpu_device_vectors_bind(struct vgpu_device *dev);
 void vgpu_device_command(struct vgpu_device *dev, uint32_t command);
 /* Answers of the mediator; NULL, or why this one is not valid now. */
 const char *vgpu_device_session_opened(struct vgpu_device *dev, const struct vgpu_link_result *m);
-const char *vgpu_device_session_heap_added(struct vgpu_device *dev, const struct vgpu_link_result *m);
+const char *vgpu_device_session_heap_added(struct vgpu_device *dev,
+					   const struct vgpu_link_result *m);
 const char *vgpu_device_session_ended(struct vgpu_device *dev, const struct vgpu_link_result *m);
 const char *vgpu_device_session_closed(struct vgpu_device *dev, const struct vgpu_link_result *m);
 /* The link is gone: what was under way fails, waits, or is asked again. */
@@ -105,8 +106,9 @@ void vgpu_device_link_pump(struct vgpu_device *dev);
 void vgpu_device_link_drop(struct vgpu_device *dev, uint32_t error, const char *why);
 
 /* receive.c */
-/* Takes one packet of `bytes` bytes, in a buffer of at least VGPU_LINK_MESSAGE_MAX. NULL, or why the
- * link has to end (the sentence may lie in the packet); *ret_error: the code that the guest then sees. */
+/* Takes one packet of `bytes` bytes, in a buffer of at least VGPU_LINK_MESSAGE_MAX. NULL, or why
+ * the link has to end (the sentence may lie in the packet); *ret_error: the code that the guest
+ * then sees. */
 const char *vgpu_device_receive(struct vgpu_device *dev, const void *packet, size_t bytes,
 				uint32_t *ret_error);
 

@@ -23,8 +23,9 @@
 static struct vgpu_link_header header(const struct vgpu_device *dev, uint32_t type, size_t bytes,
 				      unsigned int sid)
 {
-	return (struct vgpu_link_header){ .type = type, .bytes = (uint32_t)bytes,
-					  .epoch = dev->link_epoch, .sid = sid };
+	return (struct vgpu_link_header){
+		.type = type, .bytes = (uint32_t)bytes, .epoch = dev->link_epoch, .sid = sid
+	};
 }
 
 static int send_bare(struct vgpu_device *dev, uint32_t type, unsigned int sid)
@@ -95,7 +96,8 @@ static int send_resume(struct vgpu_device *dev)
 	while (dev->resume_sid < dev->config.sessions) {
 		s = &dev->session[dev->resume_sid];
 		/* An OPEN that waits for its turn is nothing that the mediator could know. */
-		if (s->state != VGPU_SESSION_FREE && s->request != VGPU_LINK_OPEN && dev->resume_run <= s->runs)
+		if (s->state != VGPU_SESSION_FREE && s->request != VGPU_LINK_OPEN &&
+		    dev->resume_run <= s->runs)
 			break;
 		dev->resume_sid++;
 		dev->resume_run = 0;
@@ -106,9 +108,9 @@ static int send_resume(struct vgpu_device *dev)
 			dev->link = LINK_UP;
 		return rc;
 	}
-	rc = dev->resume_run ?
-		     send_heap(dev, dev->resume_sid, dev->resume_run - 1, VGPU_LINK_FLAG_RESUME) :
-		     send_open(dev, VGPU_LINK_RESUME, dev->resume_sid);
+	rc = dev->resume_run
+		     ? send_heap(dev, dev->resume_sid, dev->resume_run - 1, VGPU_LINK_FLAG_RESUME)
+		     : send_open(dev, VGPU_LINK_RESUME, dev->resume_sid);
 	if (!rc)
 		dev->resume_run++;
 	return rc;
@@ -201,9 +203,10 @@ void vgpu_device_link_drop(struct vgpu_device *dev, uint32_t error, const char *
 	close(dev->sock);
 	dev->sock = -1;
 	if (stood || error != dev->link_error)
-		vgpu_device_log(dev, VGPU_DEVICE_WARNING,
-				"the link to the mediator at %s ended: %s; trying again until it is back",
-				dev->socket_path, why);
+		vgpu_device_log(
+			dev, VGPU_DEVICE_WARNING,
+			"the link to the mediator at %s ended: %s; trying again until it is back",
+			dev->socket_path, why);
 	if (stood && dev->ops.now_ns(dev->opaque) - dev->linked_ns >= LINK_STABLE_NS)
 		dev->delay_ns = DELAY_LEAST_NS;
 	if (error != VGPU_ERROR_HOST_NO_MEDIATOR)
@@ -224,7 +227,8 @@ static void try_connect(struct vgpu_device *dev)
 		/* Said once, not twenty times a second. */
 		if (!dev->started)
 			vgpu_device_log(dev, VGPU_DEVICE_WARNING,
-					"no mediator at %s (%s): the VM runs without its GPU until there is one",
+					"no mediator at %s (%s): the VM runs without its GPU until "
+					"there is one",
 					dev->socket_path, strerror(-rc));
 		dev->started = true;
 		dev->link_error = VGPU_ERROR_HOST_NO_MEDIATOR;

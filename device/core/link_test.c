@@ -78,18 +78,18 @@ static void sessions_outlive_the_mediator(void **state)
 	struct bench b;
 
 	bench_link(&b, 64);
-	bench_open(&b, 0, 0, 1);	 /* stays */
-	bench_open(&b, 1, 10 * MIB, 1);	 /* is dead */
+	bench_open(&b, 0, 0, 1);	/* stays */
+	bench_open(&b, 1, 10 * MIB, 1); /* is dead */
 	bench_answer(&b, VGPU_LINK_ENDED, 1, VGPU_ERROR_SESSION_ADMIN);
-	bench_open(&b, 2, 20 * MIB, 1);	 /* is being closed */
+	bench_open(&b, 2, 20 * MIB, 1); /* is being closed */
 	command(&b, VGPU_COMMAND_CLOSE, 2, 0, 0, 0);
 	bench_expect(&b, VGPU_LINK_CLOSE, NULL);
-	bench_open(&b, 3, 30 * MIB, 0);	 /* has a HEAP_ADD under way */
+	bench_open(&b, 3, 30 * MIB, 0); /* has a HEAP_ADD under way */
 	command(&b, VGPU_COMMAND_HEAP_ADD, 3, 0, 32 * MIB, 2 * MIB);
 	bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
 	command(&b, VGPU_COMMAND_OPEN, 4, 40 * MIB, 0, 0); /* is being opened */
 	bench_expect(&b, VGPU_LINK_OPEN, NULL);
-	bench_open(&b, 5, 50 * MIB, 0);	 /* HEAP_ADD, then CLOSE under way */
+	bench_open(&b, 5, 50 * MIB, 0); /* HEAP_ADD, then CLOSE under way */
 	command(&b, VGPU_COMMAND_HEAP_ADD, 5, 0, 52 * MIB, 2 * MIB);
 	bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
 	command(&b, VGPU_COMMAND_CLOSE, 5, 0, 0, 0);
@@ -120,7 +120,8 @@ static void sessions_outlive_the_mediator(void **state)
 		assert_int_equal(p.h.sid, sid);
 		assert_int_equal(p.open.control_offset, sid == 6 ? 56 * MIB : sid * 10 * MIB);
 		assert_int_equal(b.fds.count, 0);
-		/* what is known to be in the heap, and what may be in that of a session that goes */
+		/* what is known to be in the heap, and what may be in that of a session that goes
+		 */
 		if (sid <= 2 || sid == 5) {
 			bench_expect(&b, VGPU_LINK_HEAP_ADD, &p);
 			assert_int_equal(p.h.sid, sid);
@@ -134,8 +135,10 @@ static void sessions_outlive_the_mediator(void **state)
 
 		assert_int_equal(type, p.h.sid == 3 ? VGPU_LINK_HEAP_ADD : VGPU_LINK_CLOSE);
 		assert_in_range(p.h.sid, 2, 6);
-		bench_answer(&b, type == VGPU_LINK_CLOSE ? VGPU_LINK_CLOSED : VGPU_LINK_HEAP_ADDED, p.h.sid, 0);
-		assert_session(&b, p.h.sid, p.h.sid == 3 ? VGPU_SESSION_OPEN : VGPU_SESSION_FREE, 0);
+		bench_answer(&b, type == VGPU_LINK_CLOSE ? VGPU_LINK_CLOSED : VGPU_LINK_HEAP_ADDED,
+			     p.h.sid, 0);
+		assert_session(&b, p.h.sid, p.h.sid == 3 ? VGPU_SESSION_OPEN : VGPU_SESSION_FREE,
+			       0);
 	}
 	/* the new mediator does not have this one, and says so again of a dead one */
 	bench_answer(&b, VGPU_LINK_ENDED, 0, VGPU_ERROR_SESSION_EXECUTOR_DIED);
@@ -189,7 +192,8 @@ static void reset_while_the_mediator_is_away(void **state)
 	bench_free(&b);
 }
 
-/* As at power-on: the hypervisor resets the device after it was made, the mediator is still thinking. */
+/* As at power-on: the hypervisor resets the device after it was made, the mediator is still
+ * thinking. */
 static void reset_between_hello_and_welcome(void **state)
 {
 	union bench_packet p;
@@ -226,8 +230,8 @@ static void mediator_that_does_not_read(void **state)
 	for (unsigned int sid = 0; sid < 8; sid++) {
 		bench_open(&b, sid, sid * 8 * MIB, 1);
 		for (unsigned int run = 0; run < 2; run++) {
-			command(&b, VGPU_COMMAND_HEAP_ADD, sid, (run + 1) * 2 * MIB, (sid * 8 + 4 + run * 2) * MIB,
-				2 * MIB);
+			command(&b, VGPU_COMMAND_HEAP_ADD, sid, (run + 1) * 2 * MIB,
+				(sid * 8 + 4 + run * 2) * MIB, 2 * MIB);
 			bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
 			bench_answer(&b, VGPU_LINK_HEAP_ADDED, sid, 0);
 		}
@@ -377,7 +381,8 @@ static void wrong_welcomes(void **state)
 	vgpu_device_start(b.dev);
 	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		struct vgpu_link_welcome m = { .h = { VGPU_LINK_WELCOME, sizeof(m), 0, 0 },
-					       .version = wrong[i].version, .features = wrong[i].features,
+					       .version = wrong[i].version,
+					       .features = wrong[i].features,
 					       .window_bytes = wrong[i].window };
 
 		bench_accept(&b, NULL);

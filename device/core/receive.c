@@ -82,7 +82,8 @@ static const char *receive_reset_done(struct vgpu_device *dev, const struct vgpu
 static void log_refusal(struct vgpu_device *dev, const struct vgpu_link_result *m)
 {
 	if (m->error)
-		vgpu_device_log_limited(dev, "session %u: error 0x%x: %s", m->h.sid, m->error, m->text);
+		vgpu_device_log_limited(dev, "session %u: error 0x%x: %s", m->h.sid, m->error,
+					m->text);
 }
 
 const char *vgpu_device_receive(struct vgpu_device *dev, const void *packet, size_t bytes,

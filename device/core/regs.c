@@ -85,7 +85,8 @@ static void write_features(struct vgpu_device *dev, uint32_t value)
 	vgpu_device_status_update(dev);
 }
 
-void vgpu_device_mmio_write(struct vgpu_device *dev, uint64_t offset, unsigned int size, uint64_t value)
+void vgpu_device_mmio_write(struct vgpu_device *dev, uint64_t offset, unsigned int size,
+			    uint64_t value)
 {
 	uint32_t v = (uint32_t)value;
 

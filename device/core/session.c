@@ -156,8 +156,10 @@ static void command_heap_add(struct vgpu_device *dev, struct vgpu_device_session
 	if (dev->link < LINK_RESUMING)
 		return fail(dev, s, dev->link_error);
 	if (s->runs == VGPU_SESSION_RUNS_MAX)
-		return complete(dev, s, s->state, VGPU_ERROR_CALL_LIMIT, s->runs + 1, VGPU_SESSION_RUNS_MAX);
-	if (!extents_free(dev, run.window_offset, run.bytes) || !heap_free(s, run.heap_offset, run.bytes))
+		return complete(dev, s, s->state, VGPU_ERROR_CALL_LIMIT, s->runs + 1,
+				VGPU_SESSION_RUNS_MAX);
+	if (!extents_free(dev, run.window_offset, run.bytes) ||
+	    !heap_free(s, run.heap_offset, run.bytes))
 		return fail(dev, s, VGPU_ERROR_CALL_INVALID);
 	extents_set(dev, run.window_offset, run.bytes, (uint8_t)(sid_of(dev, s) + 1));
 	s->run[s->runs] = run;
@@ -187,14 +189,15 @@ void vgpu_device_command(struct vgpu_device *dev, uint32_t command)
 	struct vgpu_device_session *s;
 
 	if (sid >= dev->config.sessions) {
-		vgpu_device_log_limited(dev, "the guest gave command %u for session %u of %u", op, sid,
-					dev->config.sessions);
+		vgpu_device_log_limited(dev, "the guest gave command %u for session %u of %u", op,
+					sid, dev->config.sessions);
 		return;
 	}
 	s = &dev->session[sid];
 	if (s->request && (op != VGPU_COMMAND_CLOSE || s->state == VGPU_SESSION_CLOSING)) {
-		vgpu_device_log_limited(dev, "the guest gave command %u for session %u while one is under way",
-					op, sid);
+		vgpu_device_log_limited(
+			dev, "the guest gave command %u for session %u while one is under way", op,
+			sid);
 		return;
 	}
 	switch (op) {
@@ -236,7 +239,8 @@ const char *vgpu_device_session_opened(struct vgpu_device *dev, const struct vgp
 	return NULL;
 }
 
-const char *vgpu_device_session_heap_added(struct vgpu_device *dev, const struct vgpu_link_result *m)
+const char *vgpu_device_session_heap_added(struct vgpu_device *dev,
+					   const struct vgpu_link_result *m)
 {
 	struct vgpu_device_session *s = &dev->session[m->h.sid];
 
@@ -277,8 +281,8 @@ const char *vgpu_device_session_ended(struct vgpu_device *dev, const struct vgpu
 		}
 	}
 	if (s->state == VGPU_SESSION_OPEN)
-		complete(dev, s, VGPU_SESSION_DEAD, m->error ? m->error : VGPU_ERROR_SESSION_CLOSED, m->value,
-			 m->limit);
+		complete(dev, s, VGPU_SESSION_DEAD, m->error ? m->error : VGPU_ERROR_SESSION_CLOSED,
+			 m->value, m->limit);
 	return NULL;
 }
 

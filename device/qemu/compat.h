@@ -54,8 +54,9 @@
 #include "sysemu/sysemu.h"
 #endif
 
-#define COMPAT_QEMU_AT_LEAST(major, minor) \
-	(QEMU_VERSION_MAJOR > (major) || (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
+#define COMPAT_QEMU_AT_LEAST(major, minor)                                                         \
+	(QEMU_VERSION_MAJOR > (major) ||                                                           \
+	 (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
 
 #if !COMPAT_QEMU_AT_LEAST(7, 2)
 #error "the vgpu-stub needs QEMU 7.2 or newer"

@@ -31,7 +31,8 @@ static bool version_fits(void)
 	bool fits = v->qemu->major == VGPU_STUB_FOR_MAJOR && v->qemu->minor == VGPU_STUB_FOR_MINOR;
 
 	if (!fits)
-		error_report("vgpu-stub: this file is made for QEMU %d.%d, this is QEMU %d.%d.%d: install or build "
+		error_report("vgpu-stub: this file is made for QEMU %d.%d, this is QEMU %d.%d.%d: "
+			     "install or build "
 			     "the vgpu-stub for it (tools/build-stub.sh)",
 			     VGPU_STUB_FOR_MAJOR, VGPU_STUB_FOR_MINOR, (int)v->qemu->major,
 			     (int)v->qemu->minor, (int)v->qemu->micro);
@@ -56,7 +57,8 @@ static bool types_fit(void)
 
 		if (bytes == types[i].bytes)
 			continue;
-		error_report("vgpu-stub: '%s' has %zu bytes in this QEMU, this file was built for %zu: rebuild the "
+		error_report("vgpu-stub: '%s' has %zu bytes in this QEMU, this file was built for "
+			     "%zu: rebuild the "
 			     "vgpu-stub against this QEMU's source package (tools/build-stub.sh)",
 			     types[i].name, bytes, types[i].bytes);
 		return false;
@@ -69,7 +71,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	if (!version_fits() || !types_fit())
 		return 1;
 	if (object_class_by_name(TYPE_VGPU_STUB)) {
-		error_report("vgpu-stub: QEMU has this device already, -plugin was given twice or is not needed");
+		error_report("vgpu-stub: QEMU has this device already, -plugin was given twice or "
+			     "is not needed");
 		return 1;
 	}
 	vgpu_stub_register();

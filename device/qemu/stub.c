@@ -108,11 +108,12 @@ static bool map_window(VgpuStub *s, Error **errp)
 	int fd = qemu_dup(vgpu_device_window_fd(s->core));
 
 	if (fd < 0) {
-		error_setg_errno(errp, errno, "vgpu-stub: the window's descriptor cannot be duplicated");
+		error_setg_errno(errp, errno,
+				 "vgpu-stub: the window's descriptor cannot be duplicated");
 		return false;
 	}
-	memory_region_init_ram_from_fd(&s->window, OBJECT(s), "vgpu-window", s->window_bytes, RAM_SHARED,
-				       fd, 0, &err);
+	memory_region_init_ram_from_fd(&s->window, OBJECT(s), "vgpu-window", s->window_bytes,
+				       RAM_SHARED, fd, 0, &err);
 	if (err) {
 		close(fd);
 		error_propagate(errp, err);
@@ -127,7 +128,8 @@ static bool make_pci(VgpuStub *s, Error **errp)
 {
 	PCIDevice *pci = PCI_DEVICE(s);
 
-	memory_region_init_io(&s->bar0, OBJECT(s), &bar0_ops, s, "vgpu-bar0", VGPU_DEVICE_BAR0_BYTES);
+	memory_region_init_io(&s->bar0, OBJECT(s), &bar0_ops, s, "vgpu-bar0",
+			      VGPU_DEVICE_BAR0_BYTES);
 	pci_register_bar(pci, 0, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->bar0);
 	if (msix_init_exclusive_bar(pci, s->sessions + 1, 1, errp) < 0)
 		return false;
@@ -147,7 +149,8 @@ static void make_doorbells(VgpuStub *s)
 	memory_region_transaction_begin();
 	for (unsigned int sid = 0; sid < s->sessions; sid++) {
 		event_notifier_init_fd(&s->doorbell[sid], vgpu_device_doorbell_fd(s->core, sid));
-		memory_region_add_eventfd(&s->bar0, VGPU_DEVICE_DOORBELLS + sid * VGPU_DEVICE_PAGE_BYTES, 4,
+		memory_region_add_eventfd(&s->bar0,
+					  VGPU_DEVICE_DOORBELLS + sid * VGPU_DEVICE_PAGE_BYTES, 4,
 					  false, 0, &s->doorbell[sid]);
 	}
 	memory_region_transaction_commit();
@@ -162,7 +165,8 @@ static void undo(VgpuStub *s)
 	compat_del_blocker(&s->blocker);
 	memory_region_transaction_begin();
 	for (unsigned int sid = 0; s->doorbells_made && sid < s->sessions; sid++)
-		memory_region_del_eventfd(&s->bar0, VGPU_DEVICE_DOORBELLS + sid * VGPU_DEVICE_PAGE_BYTES, 4,
+		memory_region_del_eventfd(&s->bar0,
+					  VGPU_DEVICE_DOORBELLS + sid * VGPU_DEVICE_PAGE_BYTES, 4,
 					  false, 0, &s->doorbell[sid]);
 	memory_region_transaction_commit();
 	s->doorbells_made = false;
@@ -186,11 +190,13 @@ static void undo(VgpuStub *s)
 	s->timer = NULL;
 }
 
-/* Covers savevm and snapshots too. A VMStateDescription's `unmigratable` would speak first, in general words. */
+/* Covers savevm and snapshots too. A VMStateDescription's `unmigratable` would speak first, in
+ * general words. */
 static bool refuse_migration(VgpuStub *s, Error **errp)
 {
-	error_setg(&s->blocker, "the VM has a vgpu-stub, whose GPU sessions cannot be saved or moved: unplug "
-				"the device first");
+	error_setg(&s->blocker,
+		   "the VM has a vgpu-stub, whose GPU sessions cannot be saved or moved: unplug "
+		   "the device first");
 	return compat_add_blocker(&s->blocker, errp) >= 0;
 }
 
@@ -202,7 +208,8 @@ static bool require_discards(VgpuStub *s, Error **errp)
 {
 	s->discards_required = ram_block_discard_require(true) == 0;
 	if (!s->discards_required)
-		error_setg(errp, "vgpu-stub: another device of this VM (VFIO, or encrypted memory) needs all memory "
+		error_setg(errp, "vgpu-stub: another device of this VM (VFIO, or encrypted memory) "
+				 "needs all memory "
 				 "pinned, the window cannot be");
 	return s->discards_required;
 }
@@ -288,7 +295,7 @@ static void instance_init(Object *obj)
 static COMPAT_INTERFACES interfaces[] = {
 	{ INTERFACE_PCIE_DEVICE },
 	{ INTERFACE_CONVENTIONAL_PCI_DEVICE },
-	{ },
+	{},
 };
 
 static const TypeInfo type = {

@@ -7,8 +7,8 @@
  *                 PCI hole begin.
  *   [M, F)        where SeaBIOS, and OVMF without trustworthy CPUID, put 64-bit BARs, and what ACPI
  *                 calls the hole: OVMF aligns its 32 GiB to their size.
- *   [7/8 T, T)    where OVMF with trustworthy CPUID puts them; SeaBIOS then starts from T downwards.
- *                 T is the end of the guest-physical address space; both cap it, at 47 and 46 bits.
+ *   [7/8 T, T)    where OVMF with trustworthy CPUID puts them; SeaBIOS then goes from T downwards.
+ *                 T ends the guest-physical address space; they cap it at 47 and 46 bits.
  *   above 2^46    Linux with four-level page tables has no such physical addresses.
  *
  * The window ends at 3/4 of T (T at most 2^46), or below what is mapped there already, so that
@@ -66,7 +66,8 @@ static bool find_overlap(uint64_t addr, uint64_t bytes, Taken *ret)
 		*ret = (Taken){ 0, memory_end, "memory, plugged in or to be" };
 		if (overlaps(addr, bytes, ret))
 			return true;
-		*ret = (Taken){ memory_end, ROUND_UP(memory_end, FIRMWARE_APERTURE) + FIRMWARE_APERTURE,
+		*ret = (Taken){ memory_end,
+				ROUND_UP(memory_end, FIRMWARE_APERTURE) + FIRMWARE_APERTURE,
 				"what firmware uses for 64-bit PCI BARs" };
 		if (overlaps(addr, bytes, ret))
 			return true;
@@ -105,13 +106,15 @@ static bool check_given(VgpuStub *s, uint64_t limit, Error **errp)
 	Taken taken;
 
 	if (end < s->window_addr || end > limit) {
-		error_setg(errp, "vgpu-stub: window-gpa: the window 0x%" PRIx64 "-0x%" PRIx64
+		error_setg(errp,
+			   "vgpu-stub: window-gpa: the window 0x%" PRIx64 "-0x%" PRIx64
 			   " ends above the guest's physical address space, 0x%" PRIx64,
 			   s->window_addr, end - 1, limit - 1);
 		return false;
 	}
 	if (find_overlap(s->window_addr, s->window_bytes, &taken)) {
-		error_setg(errp, "vgpu-stub: window-gpa: the window 0x%" PRIx64 "-0x%" PRIx64
+		error_setg(errp,
+			   "vgpu-stub: window-gpa: the window 0x%" PRIx64 "-0x%" PRIx64
 			   " overlaps 0x%" PRIx64 "-0x%" PRIx64 " (%s)",
 			   s->window_addr, end - 1, taken.start, taken.end - 1, taken.what);
 		return false;
@@ -128,7 +131,8 @@ bool vgpu_stub_window_place(VgpuStub *s, Error **errp)
 	if (s->window_addr)
 		return check_given(s, limit, errp);
 	if (!is_pc()) {
-		error_setg(errp, "vgpu-stub: window-gpa is needed on machines other than pc and q35");
+		error_setg(errp,
+			   "vgpu-stub: window-gpa is needed on machines other than pc and q35");
 		return false;
 	}
 	while (end > s->window_bytes) {
@@ -140,10 +144,13 @@ bool vgpu_stub_window_place(VgpuStub *s, Error **errp)
 		end = taken.start;
 	}
 	s->window_addr = 0;
-	error_setg(errp, "vgpu-stub: no room for a window of %" PRIu64 " MiB in %u bits of guest-physical "
-		   "addresses (memory and PCI holes end at 0x%" PRIx64 "): make window-size smaller, give the CPU "
-		   "more bits (host-phys-bits=on), or choose window-gpa",
-		   s->window_bytes / MiB, bits,
-		   (uint64_t)(ROUND_UP(pc_pci_hole64_start(), FIRMWARE_APERTURE) + FIRMWARE_APERTURE));
+	error_setg(
+		errp,
+		"vgpu-stub: no room for a window of %" PRIu64 " MiB in %u bits of guest-physical "
+		"addresses (memory and PCI holes end at 0x%" PRIx64
+		"): make window-size smaller, give the CPU "
+		"more bits (host-phys-bits=on), or choose window-gpa",
+		s->window_bytes / MiB, bits,
+		(uint64_t)(ROUND_UP(pc_pci_hole64_start(), FIRMWARE_APERTURE) + FIRMWARE_APERTURE));
 	return false;
 }
