@@ -139,7 +139,7 @@ int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int soc
 	e->adopted = !j->tag;
 	e->seen = true;
 	e->timer.fire = timer_fired;
-	e->report[0] = e->report[1] = e->report[2] = -1;
+	e->report[0] = e->report[1] = e->report[2] = e->slot = -1;
 	e->since_ns = med_now_ns();
 	e->next = m->executors;
 	m->executors = e;
@@ -186,6 +186,15 @@ static void describe_death(struct med_executor *e, uint32_t reason, int32_t stat
 		snprintf(e->text, sizeof(e->text), "the session's process on the host died");
 }
 
+/* The slot of one that has not found its session again; the VM may have been removed meanwhile. */
+static void put_slot(struct med_executor *e)
+{
+	struct med_vm *vm = med_vm_by_uuid(e->med, e->ready.vm_uuid);
+
+	if (e->slot >= 0 && vm && !med_quota_adopt(&vm->quota, e->report[2], vm->config.vram_quota_bytes))
+		med_quota_put(&vm->quota, (unsigned int)e->slot);
+}
+
 /* Starting executors fails: wait longer each time, tell those who wait. */
 static void start_failed(struct med *m, uint32_t error, const char *text)
 {
@@ -225,6 +234,7 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 	}
 	med_timer_stop(&e->timer);
 	med_channel_uninit(&e->channel);
+	put_slot(e);
 	for (int i = 0; i < 3; i++)
 		if (e->report[i] >= 0)
 			close(e->report[i]);

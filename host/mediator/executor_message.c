@@ -84,13 +84,18 @@ static void report(struct med_executor *e, const struct vgpu_executor_ready *r, 
 	vm = med_vm_by_uuid(m, r->vm_uuid);
 	vgpu_log(VGPU_LOG_INFO, "executor adopted executor=%u pid=%u vm=%s sid=%u", e->id, e->pid,
 		 vm ? vm->config.name : "-", r->sid);
-	/* all of the VM's sessions go on with one quota page, whoever reports first */
-	if (!vm || !vm->config.enabled || !m->grace.armed) {
-		med_executor_end(e, false);
-	} else if (med_quota_adopt(&vm->quota, e->report[2], vm->config.vram_quota_bytes)) {
-		broken(e, "its quota page is not its VM's");
-		return;
+	/* all of the VM's sessions go on with one quota page, whoever reports first; the slot is not
+	 * free for a new session, whether this one's client comes back or not */
+	if (vm) {
+		if (med_quota_adopt(&vm->quota, e->report[2], vm->config.vram_quota_bytes) ||
+		    med_quota_take_slot(&vm->quota, r->quota_slot)) {
+			broken(e, "its quota page is not its VM's");
+			return;
+		}
+		e->slot = (int)r->quota_slot;
 	}
+	if (!vm || !vm->config.enabled || !m->grace.armed)
+		med_executor_end(e, false);
 	med_session_match(m, false);
 	/* its link has come back before it spoke, and has not named it */
 	for (struct med_link *l = m->links; l; l = l->next)

@@ -319,6 +319,7 @@ struct med_executor {
 	char text[VGPU_EXECUTOR_TEXT];
 	struct vgpu_executor_ready ready; /* a copy; texts cleaned */
 	int report[3];	/* REPORT: window, gate page, quota page */
+	int slot;	/* of its VM's quota page, kept for it until it has its session again; -1: none */
 	uint64_t since_ns;
 };
 struct med_executor *med_executor_find(struct med *m, uint32_t id);

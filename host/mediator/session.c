@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 struct med_session *med_session_find(struct med_link *l, uint32_t sid)
@@ -442,14 +441,10 @@ static bool join(struct med_session *s, struct med_executor *e)
 	struct med_vm *vm = s->link->vm;
 	void *page;
 
-	if (med_page_map(e->report[1], &page))
+	if (e->slot < 0 || med_page_map(e->report[1], &page))
 		return false;
-	if (med_quota_adopt(&vm->quota, e->report[2], vm->config.vram_quota_bytes) ||
-	    med_quota_take_slot(&vm->quota, e->ready.quota_slot)) {
-		munmap(page, 4096);
-		return false;
-	}
-	s->slot = (int)e->ready.quota_slot;
+	s->slot = e->slot;
+	e->slot = -1;
 	s->gate = page;
 	s->gate_fd = e->report[1];
 	e->report[1] = -1;
