@@ -332,6 +332,11 @@ static void test_host_memory(void **state)
 		assert_int_equal(h_finish(&h, 0), 0);
 		assert_int_equal(h_heap(&h, 0)[7], 0x77);
 		p.address = mapping_of(&h, names[i]);
+		if (!p.address && kept) { /* sanitizers have a heap of their own, without this name */
+			assert_string_equal(names[i], "[heap]");
+			h_stop(&h);
+			continue;
+		}
 		if (!p.address)
 			fail_msg("the executor has no writable mapping %s", names[i]);
 		h_launch(&h, VGPU_OP_LAUNCH, 0, 0, read64, 1, 1, &p, sizeof(p));

@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { ISSUE_AHEAD = 12 * VGPU_CELL_BYTES };
+enum { ISSUE_AHEAD = 6 * VGPU_CELL_BYTES };
 
 static void entry_refuse(struct vx_session *s, const struct vx_call *c, uint32_t status)
 {
