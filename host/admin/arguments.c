@@ -49,7 +49,7 @@ static json_t *value_of(enum adm_value type, const char *text)
 	case ADM_TEXT:
 		return json_string(text);
 	case ADM_YES_NO:
-		if (strcmp(text, "yes") && strcmp(text, "no"))
+		if (strcmp(text, "yes") != 0 && strcmp(text, "no") != 0)
 			return NULL;
 		return json_boolean(!strcmp(text, "yes"));
 	case ADM_NUMBER:

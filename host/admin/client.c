@@ -19,11 +19,10 @@ static int open_socket(const char *path, char *ret_text, size_t size)
 	struct timeval limit = { .tv_sec = 30 };
 	vgpu_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || strlen(path) >= sizeof(sa.sun_path)) {
+	if (fd < 0 || snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path) >= (int)sizeof(sa.sun_path)) {
 		snprintf(ret_text, size, "the socket's path %s is too long", path);
 		return -1;
 	}
-	strcpy(sa.sun_path, path);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {

@@ -204,7 +204,7 @@ static int print(const json_t *checks)
 
 		bad |= !strcmp(verdict, "bad");
 		printf("%-8s %-11s %s\n", verdict, adm_string(c, "check"), adm_string(c, "text"));
-		if (*action && strcmp(action, "-"))
+		if (*action && strcmp(action, "-") != 0)
 			printf("%-20s -> %s\n", "", action);
 	}
 	return bad ? ADM_FAILED : ADM_OK;

@@ -157,7 +157,7 @@ static int run_verb(struct adm *a, const struct verb *verbs)
 	if (a->argc < 2)
 		return adm_wrong_usage("what to do with it is missing");
 	for (; verbs->verb; verbs++) {
-		if (strcmp(verbs->verb, a->argv[1]))
+		if (strcmp(verbs->verb, a->argv[1]) != 0)
 			continue;
 		if (verbs->no_name && a->argc > 2)
 			return adm_wrong_usage("unexpected argument");
@@ -205,7 +205,7 @@ int adm_session(struct adm *a)
 
 	if (a->argc == 2 && !strcmp(a->argv[1], "list"))
 		return show(a, "session.list", NULL, print_sessions);
-	if (a->argc != 3 || strcmp(a->argv[1], "end"))
+	if (a->argc != 3 || strcmp(a->argv[1], "end") != 0)
 		return adm_wrong_usage("it is session list or session end ID");
 	id = strtoul(a->argv[2], &end, 10);
 	if (*end || end == a->argv[2])

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -228,10 +227,9 @@ static void read_logs(struct jailer *j, const struct pollfd *p)
 
 int jail_loop(struct jailer *j)
 {
-	vgpu_free struct pollfd *p = calloc(POLL_FIXED + 2 * VGPU_JAILER_EXECUTORS + 2, sizeof(*p));
+	/* one more than may live: one whose start failed is in the list until it is reaped */
+	static struct pollfd p[POLL_FIXED + 2 * (VGPU_JAILER_EXECUTORS + 1)];
 
-	if (!p)
-		return -ENOMEM;
 	while (!j->stop) {
 		bool blocked;
 		int timeout;

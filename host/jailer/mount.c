@@ -133,7 +133,7 @@ static int show_directory_of(const char *root, const char *file)
 	if (slash == real)
 		return -EINVAL; /* would show the whole of the host */
 	*slash = 0;
-	if (strncmp(file, real, strlen(real)) || file[strlen(real)] != '/') {
+	if (strncmp(file, real, strlen(real)) != 0 || file[strlen(real)] != '/') {
 		int rc = make_parents(root, file);
 		char at[PATH_MAX];
 

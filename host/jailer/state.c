@@ -136,7 +136,7 @@ int jail_state_each(const struct jail_options *o,
 		char path[512];
 		int rc;
 
-		if (strncmp(d->d_name, "executor-", 9) || !isdigit((unsigned char)d->d_name[9]))
+		if (strncmp(d->d_name, "executor-", 9) != 0 || !isdigit((unsigned char)d->d_name[9]))
 			continue;
 		if (path_of(path, sizeof(path), o, "executor-%u",
 			    (uint32_t)strtoul(d->d_name + 9, NULL, 10)))

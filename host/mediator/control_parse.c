@@ -43,7 +43,7 @@ static int check(struct med_rpc_request *r, const char **ret_why)
 	}
 	version = json_object_get(r->whole, "jsonrpc");
 	*ret_why = "\"jsonrpc\" must be \"2.0\"";
-	if (!json_is_string(version) || strcmp(json_string_value(version), "2.0"))
+	if (!json_is_string(version) || strcmp(json_string_value(version), "2.0") != 0)
 		return VGPU_CONTROL_REQUEST;
 	method = json_object_get(r->whole, "method");
 	*ret_why = "\"method\" must be text";

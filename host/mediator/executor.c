@@ -71,6 +71,9 @@ void med_executors_end_unresumed(struct med_link *l)
 
 bool med_executors_of_earlier(const struct med_link *l)
 {
+	/* the jailer has not said yet which there are */
+	if (!l->med->jailer.listed && l->med->grace.armed)
+		return true;
 	for (struct med_executor *e = l->med->executors; e; e = e->next) {
 		if (e->state == MED_STARTING && e->adopted)
 			return true; /* it has not said whose it is */
@@ -244,9 +247,7 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 		start_failed(m, e->error == VGPU_ERROR_SESSION_EXECUTOR_DIED ? VGPU_ERROR_HOST_NO_EXECUTOR : e->error,
 			     e->text);
 	free(e);
-	for (struct med_link *l = m->links; l; l = l->next)
-		if (!l->gone)
-			med_link_check_reset(l);
+	med_links_check_resets(m);
 	med_executors_balance(m);
 }
 

@@ -59,6 +59,7 @@ static void ready(struct med_executor *e, const struct vgpu_executor_ready *r)
 	vgpu_log(VGPU_LOG_INFO, "executor ready executor=%u pid=%u gpu=\"%s\" software=%u sandbox=0x%x", e->id,
 		 e->pid, e->ready.gpu_name, r->software, e->sandbox);
 	med_session_match(m, false);
+	med_links_check_resets(m);
 	med_executors_balance(m);
 }
 
@@ -101,6 +102,7 @@ static void report(struct med_executor *e, const struct vgpu_executor_ready *r, 
 	for (struct med_link *l = m->links; l; l = l->next)
 		if (l->greeted && !l->gone && !l->resuming && l->vm == vm)
 			med_executors_end_unresumed(l);
+	med_links_check_resets(m);
 	med_executors_balance(m);
 }
 

@@ -248,6 +248,7 @@ void med_link_result(struct med_link *l, uint32_t type, uint32_t epoch, uint32_t
 void med_link_hello(struct med_link *l, const struct vgpu_link_hello *h, struct vgpu_chan_fds *fds);
 /* Answers RESET when nothing of an older epoch is left. */
 void med_link_check_reset(struct med_link *l);
+void med_links_check_resets(struct med *m);
 
 /* ---- session.c, session_end.c */
 enum med_session_state {

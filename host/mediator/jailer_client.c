@@ -102,6 +102,7 @@ static void listed(struct med_jailer *j)
 		}
 	}
 	med_session_match(m, false);
+	med_links_check_resets(m);
 	med_executors_balance(m);
 }
 

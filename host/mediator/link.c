@@ -56,7 +56,7 @@ void med_link_refuse(struct med_link *l, uint32_t error, uint32_t value, uint32_
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(text, sizeof(text), format, args); // NOLINT: the analyzer of clang 14 loses va_start
 	va_end(args);
 	l->med->counters.links_refused++;
 	l->refused++;
@@ -133,6 +133,13 @@ void med_link_check_reset(struct med_link *l)
 	if (rc)
 		vgpu_log(VGPU_LOG_ERROR, "window not punched vm=%s error=\"%s\"", l->vm->config.name, strerror(-rc));
 	med_link_result(l, VGPU_LINK_RESET_DONE, l->epoch, 0, 0, 0, 0, "");
+}
+
+void med_links_check_resets(struct med *m)
+{
+	for (struct med_link *l = m->links; l; l = l->next)
+		if (!l->gone)
+			med_link_check_reset(l);
 }
 
 /* False when l is gone. */

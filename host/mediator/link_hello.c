@@ -90,7 +90,7 @@ static bool check_identity(struct med_link *l, const struct vgpu_link_hello *h)
 				"the peer's security label is not that of VM %s", l->vm->config.name);
 		return false;
 	}
-	if (memcmp(h->uuid, none, 16) && memcmp(h->uuid, l->vm->config.uuid, 16)) {
+	if (memcmp(h->uuid, none, 16) != 0 && memcmp(h->uuid, l->vm->config.uuid, 16) != 0) {
 		uuid_text(h->uuid, uuid);
 		snprintf(what, sizeof(what), "connection to the socket of VM %s by UUID %s",
 			 l->vm->config.name, uuid);

@@ -98,6 +98,7 @@ static void grace_over(struct med_timer *t)
 
 	med_session_match(m, true);
 	med_executors_greet_end(m);
+	med_links_check_resets(m);
 	med_executors_balance(m);
 }
 

@@ -46,14 +46,14 @@ int med_page_create(const char *name, int *ret_fd, void **ret_page)
 
 int med_quota_ensure(struct med_quota *q, uint64_t quota_bytes)
 {
-	void *page;
+	void *page = NULL;
 	int rc;
 
 	if (q->page)
 		return 0;
 	rc = med_page_create("vgpu-quota", &q->fd, &page);
-	if (rc)
-		return rc;
+	if (rc || !page)
+		return rc ? rc : -EIO;
 	q->page = page;
 	q->page->quota_bytes = quota_bytes;
 	return 0;
@@ -69,7 +69,7 @@ static bool same_file(int a, int b)
 int med_quota_adopt(struct med_quota *q, int fd, uint64_t quota_bytes)
 {
 	vgpu_close int copy = -1;
-	void *page;
+	void *page = NULL;
 	int rc;
 
 	if (q->page)
@@ -78,8 +78,8 @@ int med_quota_adopt(struct med_quota *q, int fd, uint64_t quota_bytes)
 	if (copy < 0)
 		return -errno;
 	rc = med_page_map(copy, &page);
-	if (rc)
-		return rc;
+	if (rc || !page)
+		return rc ? rc : -EIO;
 	q->page = page;
 	q->fd = vgpu_take_fd(&copy);
 	q->page->quota_bytes = quota_bytes;

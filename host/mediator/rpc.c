@@ -34,7 +34,7 @@ json_t *med_rpc_fail(struct med_rpc *r, int code, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(r->text, sizeof(r->text), format, args);
+	vsnprintf(r->text, sizeof(r->text), format, args); // NOLINT: the analyzer of clang 14 loses va_start
 	va_end(args);
 	r->error = code;
 	return NULL;

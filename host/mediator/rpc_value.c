@@ -15,7 +15,7 @@ bool med_rpc_known(struct med_rpc *r, json_t *params, const char *const *names)
 	json_object_foreach(params, key, value) {
 		const char *const *n = names;
 
-		while (*n && strcmp(*n, key))
+		while (*n && strcmp(*n, key) != 0)
 			n++;
 		if (!*n) {
 			char clean[64];

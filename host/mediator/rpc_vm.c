@@ -198,9 +198,9 @@ json_t *med_rpc_vm_add(struct med_rpc *r, json_t *params)
 	    !med_rpc_text(r, params, "kind", kind, sizeof(kind), false) ||
 	    !med_rpc_uuid(r, params, "uuid", c.uuid) || !read_settings(r, params, &c))
 		return NULL;
-	if (strcmp(kind, "vm") && strcmp(kind, "local"))
+	if (strcmp(kind, "vm") != 0 && strcmp(kind, "local") != 0)
 		return med_rpc_fail(r, VGPU_CONTROL_PARAMS, "kind must be vm or local");
-	c.kind = strcmp(kind, "vm") ? MED_LOCAL : MED_VM;
+	c.kind = strcmp(kind, "vm") != 0 ? MED_LOCAL : MED_VM;
 	result = store(r, &c);
 	if (!result)
 		return NULL;

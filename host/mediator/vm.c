@@ -151,7 +151,7 @@ int med_vm_apply(struct med *m, const struct med_vm_config *c)
 			break;
 	if (!vm)
 		return vm_create(m, c) ? 0 : -ENOMEM;
-	if (strcmp(vm->config.name, c->name) || vm->config.kind != c->kind)
+	if (strcmp(vm->config.name, c->name) != 0 || vm->config.kind != c->kind)
 		stop_listening(vm);
 	vm->config = *c;
 	med_quota_set(&vm->quota, c->vram_quota_bytes);
