@@ -9,6 +9,9 @@
 #   apt_fetch NAME COMMAND...    the same for downloads, e.g.
 #                                apt_fetch backports apt-get download linux-image-amd64
 #   apt_codename                 prints the machine's Debian codename
+#   apt_find_qemu MAJOR.MINOR [EXACT]
+#                                prints "NAME VERSION": the list and the source version that have this QEMU,
+#                                the version EXACT rather than another one
 
 apt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 apt_cache_dir=${VGPU_CACHE:-$apt_root/.cache}/apt
@@ -103,4 +106,28 @@ apt_fetch()
 		apt_refresh "$name"
 	) 8>"$apt_cache_dir/$name/lock"
 	apt_with "$@"
+}
+
+apt_find_qemu()
+{
+	local want=$1 exact=${2:-} own name versions
+	own=$(apt_codename)
+	for name in "$own" trixie forky sid; do
+		if [ "$name" = "$own" ]; then
+			apt_private "$name" "$name" "$name-updates" "$name-security" || continue
+		else
+			apt_private "$name" "$name" || continue
+		fi
+		versions=$(apt_with "$name" apt-cache showsrc --only-source qemu 2>/dev/null | sed -n 's/^Version: //p')
+		if [ -n "$exact" ] && grep -qxF "$exact" <<<"$versions"; then
+			echo "$name $exact"
+			return
+		fi
+		versions=$(grep -E "^([0-9]+:)?${want//./\\.}[.+]" <<<"$versions" | head -n 1 || true)
+		if [ -n "$versions" ]; then
+			echo "$name $versions"
+			return
+		fi
+	done
+	return 1
 }

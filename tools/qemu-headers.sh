@@ -12,7 +12,6 @@ set -euo pipefail
 . "$(dirname "$0")/apt.sh"
 
 cache=${VGPU_CACHE:-$apt_root/.cache}
-codename=$(apt_codename)
 
 die()
 {
@@ -20,36 +19,13 @@ die()
 	exit 1
 }
 
-# Prints NAME VERSION: the list and the source version that serve QEMU $1, where $2 is preferred.
-find_source()
-{
-	local want=$1 exact=$2 name versions
-	for name in "$codename" trixie; do
-		if [ "$name" = "$codename" ]; then
-			apt_private "$name" "$name" "$name-updates" "$name-security" || continue
-		else
-			apt_private "$name" "$name" || continue
-		fi
-		versions=$(apt_with "$name" apt-cache showsrc --only-source qemu 2>/dev/null | sed -n 's/^Version: //p')
-		if [ -n "$exact" ] && grep -qxF "$exact" <<<"$versions"; then
-			echo "$name $exact"
-			return
-		fi
-		versions=$(grep -E "^([0-9]+:)?${want//./\\.}[.+]" <<<"$versions" | head -n 1 || true)
-		if [ -n "$versions" ]; then
-			echo "$name $versions"
-			return
-		fi
-	done
-	return 1
-}
-
 # QEMU from 9 on wants a newer Meson than Debian 12 has; Meson is plain Python and runs from anywhere.
 use_newer_meson()
 {
 	local dir=$1
+	apt_private forky forky
 	mkdir -p "$dir"
-	(cd "$dir" && apt_fetch trixie apt-get download -qq meson && dpkg-deb -x meson_*.deb .) >&2
+	(cd "$dir" && apt_fetch forky apt-get download -qq meson && dpkg-deb -x meson_*.deb .) >&2
 	export PYTHONPATH=$dir/usr/lib/python3/dist-packages PYTHONNOUSERSITE=1
 }
 
@@ -134,7 +110,7 @@ main()
 		echo "$final"
 		return
 	fi
-	found=$(find_source "$want" "$exact") ||
+	found=$(apt_find_qemu "$want" "$exact") ||
 		die "no source of QEMU $want can be had from the Debian archive that this machine uses"
 	read -r name version <<<"$found"
 	work=$(mktemp -d "$cache/qemu-$want.XXXXXX")
@@ -142,10 +118,7 @@ main()
 		dpkg-source -x --no-check qemu_*.dsc src) >"$work/source.log" 2>&1 ||
 		die "fetching the source of qemu $version failed: $(tail -n 1 "$work/source.log")"
 	src=$work/src
-	if [ "${want%%.*}" -ge 9 ]; then
-		apt_private trixie trixie
-		use_newer_meson "$work/meson"
-	fi
+	[ "${want%%.*}" -lt 9 ] || use_newer_meson "$work/meson"
 	(configure_qemu "$src" "$work/build")
 	mkdir "$work/out"
 	collect "$src" "$work/build" "$work/out"

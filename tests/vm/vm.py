@@ -2,6 +2,7 @@
 """Virtual machines and host daemons for tests. README.md shows how to use it."""
 
 import os
+import re
 import shutil
 import time
 
@@ -25,6 +26,12 @@ KERNEL_ALARMS = ('WARNING: CPU', 'BUG: ', 'Oops: ', 'Kernel panic', 'general pro
                  'unable to handle', 'blocked for more than', 'soft lockup', 'rcu_sched detected stalls')
 
 
+def json_value(value):
+    """A property as it is written in options, "64M", as what QMP wants since QEMU 9: numbers as such."""
+    match = re.fullmatch(r'(\d+)([KMGT]?)', str(value))
+    return int(match.group(1)) << 10 * ' KMGT'.index(match.group(2) or ' ') if match else value
+
+
 class VmError(Exception):
     """A VM did not do what a test asked of it."""
 
@@ -40,10 +47,12 @@ class Vm:
     overlay    run commands in a writable copy of the host's root file system instead of a minimal one
     disk_mb    size of an empty disk: /dev/vda, after `insmod /modules/virtio_blk.ko`
     append     added to the kernel command line;  extra: added to QEMU's options
+    qemu_binary, stub_so   another QEMU, and a vgpu-stub that fits it
     """
 
     def __init__(self, name='vm', machine='q35', firmware='seabios', accel='auto', mem=512, smp=2, stub=None,
-                 driver=False, shares=True, overlay=False, disk_mb=0, append='', extra=(), initrd=None, stub_so=None):
+                 driver=False, shares=True, overlay=False, disk_mb=0, append='', extra=(), initrd=None, stub_so=None,
+                 qemu_binary=None):
         self.name, self.machine, self.firmware = name, machine, firmware
         self.accel = images.accelerator(accel)
         self.mem, self.smp = mem, smp
@@ -51,6 +60,7 @@ class Vm:
         self.driver, self.shares, self.overlay, self.disk_mb = driver, shares, overlay, disk_mb
         self.append, self.extra, self.initrd = append, list(extra), initrd
         self.stub_so = stub_so
+        self.qemu_binary = qemu_binary or images.QEMU
         self.place = Workplace(name)
         self.share_dir = self.place.path('share')
         os.mkdir(self.share_dir)
@@ -73,14 +83,15 @@ class Vm:
     def arguments(self):
         """QEMU's command line."""
         path = self.place.path
-        argv = [images.QEMU, '-name', self.name, '-machine', self.machine, '-accel', self.accel,
+        argv = [self.qemu_binary, '-name', self.name, '-machine', self.machine, '-accel', self.accel,
                 '-cpu', images.cpu(self.accel), '-m', '%dM' % self.mem, '-smp', str(self.smp),
                 '-nodefaults', '-display', 'none', '-no-reboot', '-no-user-config',
                 '-serial', 'file:' + path('serial'), '-qmp', 'unix:%s,server=on,wait=off' % path('qmp'),
                 '-kernel', images.kernel(), '-initrd', self.initrd or images.image(),
                 '-device', 'virtio-serial-pci', '-chardev', 'socket,id=agent,path=%s,server=on,wait=off' % path('agent'),
                 '-device', 'virtserialport,chardev=agent,name=vgpu.agent']
-        argv += images.firmware_folders()
+        if self.qemu_binary == images.QEMU:
+            argv += images.firmware_folders()
         shares = (('hostroot', '/', ',readonly=on'), ('share', self.share_dir, '')) if self.shares else ()
         for tag, folder, options in shares:
             argv += ['-virtfs', 'local,path=%s,mount_tag=%s,security_model=none,multidevs=remap%s'
@@ -297,7 +308,7 @@ class Vm:
 
     def plug(self, properties, number=0):
         """Plugs a vgpu-stub in."""
-        self.qmp('device_add', **self.stub_properties(number, properties))
+        self.qmp('device_add', **{k: json_value(v) for k, v in self.stub_properties(number, properties).items()})
 
     def monitor(self, line):
         """Runs a command of QEMU's monitor for people; returns what it printed."""
