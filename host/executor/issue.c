@@ -7,8 +7,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { ISSUE_AHEAD = 6 * VGPU_CELL_BYTES };
-
 static void entry_refuse(struct vx_session *s, const struct vx_call *c, uint32_t status)
 {
 	vx_stream_consumed(s, c);
@@ -49,21 +47,10 @@ static void entry_handle(struct vx_session *s, size_t bytes)
 /* A batch of entries; false: there was none. */
 static bool issue_batch(struct vx_session *s)
 {
-	/* a hint, like all that the client writes: how far entries are at least reserved */
-	uint64_t tail;
 	int taken = 0;
 
-	if (!vgpu_ring_ready(&s->ring))
-		return false;
-	tail = __atomic_load_n(&s->ring.control.header->tail, __ATOMIC_RELAXED);
 	while (taken < VX_BATCH) {
-		uint64_t ahead = s->ring.head + ISSUE_AHEAD;
-		int bytes;
-
-		/* entries come from other CPUs' caches: fetched early when several wait */
-		if (ahead < tail)
-			__builtin_prefetch(s->ring.control.ring + ahead % VGPU_RING_BYTES);
-		bytes = vgpu_ring_take(&s->ring, s->entry);
+		int bytes = vgpu_ring_take(&s->ring, s->entry);
 
 		if (bytes == 0)
 			break;
@@ -76,6 +63,8 @@ static bool issue_batch(struct vx_session *s)
 		if (s->ring.head - s->ring.published >= VGPU_RING_BYTES / 8)
 			vgpu_ring_publish(&s->ring);
 	}
+	if (!taken)
+		return false;
 	vgpu_ring_publish(&s->ring);
 	s->space_moved = true;
 	return true;
