@@ -32,7 +32,10 @@ static const char *const schema[] = {
 	"CREATE TABLE audit("
 	" id INTEGER PRIMARY KEY, time TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL);"
 	"INSERT INTO meta VALUES('epoch', 0);"
-	"INSERT INTO tenant(name) VALUES('default');",
+	"INSERT INTO tenant(name) VALUES('default');"
+	"CREATE TABLE executor("
+	" id INTEGER PRIMARY KEY, vm_uuid BLOB NOT NULL, slot INTEGER NOT NULL,"
+	" page_device INTEGER NOT NULL, page_inode INTEGER NOT NULL);",
 };
 
 int med_config_exec(struct med_config *c, const char *sql)

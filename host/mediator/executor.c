@@ -237,6 +237,8 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 	}
 	med_timer_stop(&e->timer);
 	med_channel_uninit(&e->channel);
+	if (s || e->report[0] >= 0)
+		med_config_remove_executor(m->config, e->id);
 	put_slot(e);
 	for (int i = 0; i < 3; i++)
 		if (e->report[i] >= 0)

@@ -74,6 +74,11 @@ static void report(struct med_executor *e, const struct vgpu_executor_ready *r, 
 	}
 	take_ready(e, r);
 	med_timer_stop(&e->timer);
+	/* a guest that has taken it over must not reach another VM's quota through it */
+	if (!med_config_is_executor(m->config, e->id, r->vm_uuid, r->quota_slot, fds->fd[2])) {
+		broken(e, "REPORT of a VM, a slot or a page that it was not given");
+		return;
+	}
 	for (unsigned int i = 0; i < 3; i++)
 		e->report[i] = vgpu_chan_fds_take(fds, i);
 	e->state = MED_REPORTED;

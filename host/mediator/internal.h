@@ -95,7 +95,7 @@ int med_channel_send(struct med_channel *c, const void *message, size_t bytes, c
 /* Closes; again is harmless. */
 void med_channel_uninit(struct med_channel *c);
 
-/* ---- config.c, config_edit.c: SQLite, this process alone */
+/* ---- config.c, config_edit.c, config_run.c: SQLite, this process alone */
 enum med_vm_kind { MED_VM = 0, MED_LOCAL = 1 };
 #define MED_UNLIMITED UINT64_MAX
 struct med_tenant_config {
@@ -134,6 +134,13 @@ int med_config_put_vm(struct med_config *c, const struct med_vm_config *vm, char
 int med_config_put_tenant(struct med_config *c, const struct med_tenant_config *t, char *ret_text, size_t size);
 int med_config_remove_vm(struct med_config *c, const char *name);
 int med_config_remove_tenant(struct med_config *c, const char *name, char *ret_text, size_t size);
+/* Which executor was given to which VM, with its slot and the file of its quota page. */
+int med_config_put_executor(struct med_config *c, uint32_t id, const uint8_t vm_uuid[16], unsigned int slot,
+			    int quota_fd);
+bool med_config_is_executor(struct med_config *c, uint32_t id, const uint8_t vm_uuid[16], unsigned int slot,
+			    int quota_fd);
+void med_config_remove_executor(struct med_config *c, uint32_t id);
+int med_config_each_executor(struct med_config *c, void (*f)(void *arg, uint32_t id), void *arg);
 void med_config_audit(struct med_config *c, const char *who, const char *what);
 
 /* ---- quota.c */

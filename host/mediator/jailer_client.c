@@ -81,6 +81,33 @@ static void got_executor(struct med_jailer *j, const struct vgpu_jailer_message 
 	}
 }
 
+struct unnamed {
+	struct med *med;
+	uint32_t ids[VGPU_JAILER_EXECUTORS];
+	unsigned int count;
+};
+
+static void collect_unnamed(void *arg, uint32_t id)
+{
+	struct unnamed *u = arg;
+
+	if (u->count < sizeof(u->ids) / sizeof(*u->ids) && !med_executor_find(u->med, id))
+		u->ids[u->count++] = id;
+}
+
+/* Records of executors that are gone: their ids may come again after a reboot. */
+static void forget_unnamed(struct med *m)
+{
+	static struct unnamed u;
+
+	u.med = m;
+	u.count = 0;
+	if (med_config_each_executor(m->config, collect_unnamed, &u))
+		return;
+	for (unsigned int i = 0; i < u.count; i++)
+		med_config_remove_executor(m->config, u.ids[i]);
+}
+
 /* All that lives has been named: what was not is gone, or unknown to a jailer that lost its files. */
 static void listed(struct med_jailer *j)
 {
@@ -101,6 +128,7 @@ static void listed(struct med_jailer *j)
 			shutdown(e->channel.source.fd, SHUT_WR);
 		}
 	}
+	forget_unnamed(m);
 	med_session_match(m, false);
 	med_links_check_resets(m);
 	med_executors_balance(m);

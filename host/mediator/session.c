@@ -238,6 +238,11 @@ bool med_session_serve(struct med *m, struct med_executor *e)
 	e->session = s;
 	e->state = MED_ASSIGNED;
 	med_timer_start(&s->timer, MED_WAIT_MS);
+	if (med_config_put_executor(m->config, e->id, s->link->vm->config.uuid, (unsigned int)s->slot,
+				    s->link->vm->quota.fd)) {
+		med_session_fail(s, VGPU_ERROR_HOST_INTERNAL, 0, 0, "the host could not record the session");
+		return true;
+	}
 	if (send_assign(s, e)) {
 		med_session_fail(s, VGPU_ERROR_HOST_NO_EXECUTOR, 0, 0, "the executor has ended");
 		return true;

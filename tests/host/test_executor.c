@@ -4,6 +4,7 @@
  * no GPU. What it does wrong, on request, is chosen by TEST_EXECUTOR (see `act`).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,20 @@ static void say(void *m, __u32 type, __u32 bytes, const int *fds, unsigned int c
 		exit(3);
 }
 
+/* As session 9 it says that it is another VM's (TEST_VICTIM: its UUID), with a page of its own. */
+static void pose(struct vgpu_executor_ready *r)
+{
+	const char *victim = getenv("TEST_VICTIM");
+
+	if (!victim)
+		return;
+	for (int i = 0; i < 16; i++)
+		sscanf(victim + 2 * i, "%2hhx", &r->vm_uuid[i]);
+	pages[2] = memfd_create("false-page", MFD_ALLOW_SEALING);
+	if (ftruncate(pages[2], 4096) || fcntl(pages[2], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		exit(5);
+}
+
 static void ready(void)
 {
 	struct vgpu_executor_ready r = { .sandbox = VGPU_SANDBOX_NOT_DUMPABLE, .driver_version = 12040,
@@ -62,6 +77,8 @@ static void ready(void)
 	r.link_epoch = session.link_epoch;
 	r.control_offset = session.control_offset;
 	r.quota_slot = session.quota_slot;
+	if (assigned && session.sid == 9)
+		pose(&r);
 	say(&r, assigned ? VGPU_EXECUTOR_REPORT : VGPU_EXECUTOR_READY, sizeof(r), pages, assigned ? 3 : 0);
 }
 

@@ -4,6 +4,7 @@ import mmap
 import os
 import signal
 import subprocess
+import uuid
 
 from vgpu_host import (CLOSE, CLOSED, ENDED, ERRORS, EXTENT, MIB, RESET, RESET_DONE, RESUME, RESUMED, WELCOME, Host, check, equal, memfd, need_root,
                        wait_for)
@@ -337,3 +338,29 @@ def test_heap_sent_again(build):
         wait_for(lambda: 0 in pids(h), "session resumed")
         equal(link.heap(0, 0, EXTENT, EXTENT).error, 0, "a run that the session has")
         equal(link.heap(0, 0, EXTENT, 2 * EXTENT).error, ERRORS["CALL_INVALID"], "another one at its place")
+
+
+def test_impostor(build):
+    """A taken-over executor says after a restart that it is another VM's: that VM is not harmed."""
+    victim = uuid.uuid4()
+    with Host(build, env=[f"TEST_VICTIM={victim.hex}"]) as h:
+        h.add_vm("victim", uuid=str(victim), window_bytes=64 * MIB)
+        h.add_vm("attacker", window_bytes=64 * MIB)
+        links, windows = {}, {}
+        for name, sid in (("attacker", 9), ("victim", 3)):
+            windows[name] = memfd(64 * MIB)
+            links[name] = h.stub(name)
+            links[name].hello(window=windows[name], window_bytes=64 * MIB)
+            links[name].open_ok(sid, 0)
+        mine = pids(h)
+        os.kill(mine[3], signal.SIGSTOP)  # the impostor speaks first
+        h.kill_mediator()
+        h.start_mediator()
+        wait_for(lambda: h.call("status")["counters"]["executors_malformed"] == 1, "the impostor is noticed")
+        os.kill(mine[3], signal.SIGCONT)
+        link = h.stub("victim")
+        link.hello(window=windows["victim"], window_bytes=64 * MIB, resume=1)
+        resume(link, [(3, 0)])
+        wait_for(lambda: pids(h).get(3) == mine[3], "the victim's session goes on")
+        equal(h.call("vm.show", name="victim")["vram_used_bytes"], MIB, "its VRAM is known")
+        wait_for(lambda: not os.path.exists(f"/proc/{mine[9]}"), "the impostor is gone")
