@@ -16,7 +16,9 @@ enum {
 	FLAG_ZSTD = 0x8000,
 };
 
-#define FAT_MAGIC 0xba55ed50u
+/* The first bytes. They hold no zero, so that strncmp() stops in time in a text that is shorter. */
+#define FAT_MAGIC "\x50\xed\x55\xba"
+#define ELF_MAGIC "\x7f" "ELF"
 
 struct entry {
 	unsigned int kind, capability;
@@ -63,9 +65,9 @@ size_t softgpu_image_size(const void *image)
 {
 	const char *bytes = image;
 
-	if (!memcmp(bytes, "\x7f" "ELF", 4))
+	if (!strncmp(bytes, ELF_MAGIC, 4))
 		return elf_size(bytes);
-	if (get32(bytes) == FAT_MAGIC) {
+	if (!strncmp(bytes, FAT_MAGIC, 4)) {
 		uint64_t size = get64(bytes + 8);
 
 		return size > SOFTGPU_IMAGE_MAX ? FAT_HEADER : FAT_HEADER + size;
@@ -158,9 +160,9 @@ int softgpu_image_find_ptx(const void *image, size_t size, unsigned int capabili
 	const char *bytes = image;
 	size_t length;
 
-	if (size >= 4 && !memcmp(bytes, "\x7f" "ELF", 4))
+	if (size >= 4 && !memcmp(bytes, ELF_MAGIC, 4))
 		return -ENOENT;
-	if (size >= FAT_HEADER && get32(bytes) == FAT_MAGIC)
+	if (size >= FAT_HEADER && !memcmp(bytes, FAT_MAGIC, 4))
 		return find_in_fat(bytes, size, capability, ret_text);
 	length = strnlen(bytes, size);
 	/* PTX has a .version line early, perhaps behind comments. */

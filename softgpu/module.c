@@ -8,7 +8,10 @@
 #include "softgpu/image.h"
 #include "softgpu/internal.h"
 
-enum { CAPABILITY = 90, WRAPPER_MAGIC = 0x466243b1 };
+enum { CAPABILITY = 90 };
+
+/* What nvcc's host code passes: magic, version, and a pointer to the fat binary. */
+#define WRAPPER_MAGIC "\xb1\x43\x62\x46"
 
 /* Where the caller of cuModuleLoadDataEx wants to read messages. */
 struct jit_logs {
@@ -71,7 +74,7 @@ static CUresult compile(const void *image, struct jit_logs *logs, struct ptx_mod
 	struct softgpu_ptx_text text;
 	int error;
 
-	if (*(const uint32_t *)image == WRAPPER_MAGIC)
+	if (!strncmp(image, WRAPPER_MAGIC, 4))
 		image = *(void *const *)((const char *)image + 8);
 	error = softgpu_image_find_ptx(image, softgpu_image_size(image), CAPABILITY, &text);
 	if (error && logs->error.text)

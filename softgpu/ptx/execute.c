@@ -15,6 +15,8 @@
 #endif
 
 #ifdef __clang__
+/* The pragma is a promise that lanes do not overlap; where vectors do not pay all the same, that is no fault. */
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define VECTOR _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define VECTOR _Pragma("GCC ivdep")
@@ -325,10 +327,10 @@ static inline struct span measure(const u64 *address, u64 offset, uint32_t size,
 		td *d_ = row;                                                                                          \
 		if (lanes == UINT32_MAX)                                                                               \
 			for (int l = 0; l < LANES; l++)                                                                \
-				d_[l] = (td)*(const volatile tm *)(memory + address[l]);                               \
+				d_[l] = (td)*(const volatile tm *)(uintptr_t)(memory + address[l]);                               \
 		else                                                                                                   \
 			EACH_LANE(lanes)                                                                               \
-				d_[l] = (td)*(const volatile tm *)(memory + address[l]);                               \
+				d_[l] = (td)*(const volatile tm *)(uintptr_t)(memory + address[l]);                               \
 	} while (0)
 
 #define STORE(tm, ts)                                                                                                  \
@@ -336,14 +338,14 @@ static inline struct span measure(const u64 *address, u64 offset, uint32_t size,
 		const ts *s_ = row;                                                                                    \
 		if (lanes == UINT32_MAX)                                                                               \
 			for (int l = 0; l < LANES; l++)                                                                \
-				*(volatile tm *)(memory + address[l]) = (tm)s_[l];                                     \
+				*(volatile tm *)(uintptr_t)(memory + address[l]) = (tm)s_[l];                                     \
 		else                                                                                                   \
 			EACH_LANE(lanes)                                                                               \
-				*(volatile tm *)(memory + address[l]) = (tm)s_[l];                                     \
+				*(volatile tm *)(uintptr_t)(memory + address[l]) = (tm)s_[l];                                     \
 	} while (0)
 
 /* x: size of the element (2 bits), signed, size of the register (2 bits) */
-static void load_rows(uint8_t x, void *row, const unsigned char *memory, const u64 *address, uint32_t lanes)
+static void load_rows(uint8_t x, void *row, u64 memory, const u64 *address, uint32_t lanes)
 {
 	switch (x) {
 	case 0 | 1 << 3: /* u8 into 16 and 32 bits */
@@ -352,7 +354,7 @@ static void load_rows(uint8_t x, void *row, const unsigned char *memory, const u
 		break;
 	case 0 | 4 | 1 << 3: /* sign-extended to 16 bits, the rest zero */
 		EACH_LANE(lanes)
-		((u32 *)row)[l] = (uint16_t)*(const volatile int8_t *)(memory + address[l]);
+		((u32 *)row)[l] = (uint16_t)*(const volatile int8_t *)(uintptr_t)(memory + address[l]);
 		break;
 	case 0 | 4 | 2 << 3:
 		LOAD(int8_t, u32);
@@ -393,7 +395,7 @@ static void load_rows(uint8_t x, void *row, const unsigned char *memory, const u
 	}
 }
 
-static void store_rows(uint8_t x, const void *row, unsigned char *memory, const u64 *address, uint32_t lanes)
+static void store_rows(uint8_t x, const void *row, u64 memory, const u64 *address, uint32_t lanes)
 {
 	bool wide = x >> 3 == 3;
 
@@ -432,7 +434,7 @@ static bool access_memory(struct block *block, struct warp *warp, const struct p
 	const u64 *from = ROW(const u64, op->a);
 	const int32_t data[4] = { op->d, op->b, op->c, op->e };
 	struct span span = measure(from, op->imm, size, lanes);
-	unsigned char *memory = shared ? block->shared : NULL;
+	const u64 memory = shared ? (u64)(uintptr_t)block->shared : 0;
 	u64 address[LANES];
 
 	if (!span.aligned ||
@@ -453,7 +455,7 @@ static bool access_memory(struct block *block, struct warp *warp, const struct p
 static void load_param(struct block *block, const struct ptx_op *op, unsigned char *const *bases, uint32_t lanes)
 {
 	const int32_t data[4] = { op->d, op->b, op->c, op->e };
-	const unsigned char *params = block->grid->params;
+	const u64 params = (u64)(uintptr_t)block->grid->params;
 	static const u64 none[LANES];
 
 	for (uint32_t i = 0; i < op->y; i++)
