@@ -58,7 +58,7 @@ static void read_params(json_t *params)
 	judge(&r, med_rpc_number(&r, params, "sessions", 64, &sessions));
 	promise(sessions <= 64);
 	judge(&r, med_rpc_bool(&r, params, "enabled", &enabled));
-	med_rpc_uuid_text(uuid, uuid_text);
+	med_uuid_text(uuid, uuid_text);
 	promise(strlen(uuid_text) == 36);
 	json_decref(med_rpc_quota(quota));
 }

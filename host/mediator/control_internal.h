@@ -60,7 +60,6 @@ bool med_rpc_number_or_none(struct med_rpc *r, json_t *params, const char *name,
 			    uint64_t none, uint64_t *ret);
 bool med_rpc_bool(struct med_rpc *r, json_t *params, const char *name, bool *ret);
 bool med_rpc_uuid(struct med_rpc *r, json_t *params, const char *name, uint8_t ret[16]);
-void med_rpc_uuid_text(const uint8_t uuid[16], char ret[37]);
 json_t *med_rpc_quota(uint64_t bytes);
 
 #endif

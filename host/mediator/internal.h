@@ -222,6 +222,12 @@ struct med_request {
 int med_link_parse(const void *packet, size_t bytes, unsigned int fds, bool greeted,
 		   struct med_request *ret, const char **ret_why);
 
+/* ---- identity.c */
+void med_uuid_text(const uint8_t uuid[16], char ret[37]);
+enum med_label { MED_LABEL_NONE, MED_LABEL_RIGHT, MED_LABEL_WRONG };
+/* AppArmor's label of a QEMU that libvirt has started names its VM: "libvirt-<uuid> (enforce)". */
+enum med_label med_label_compare(const char *label, const uint8_t uuid[16]);
+
 /* ---- link.c, link_hello.c */
 enum med_identity { MED_BY_PATH, MED_BY_LABEL, MED_BY_UID };
 struct med_link {

@@ -12,13 +12,6 @@
 #include "common/util/cleanup.h"
 #include "common/window/window.h"
 
-static void uuid_text(const uint8_t u[16], char ret[37])
-{
-	snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
-		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
-		 u[15]);
-}
-
 static void audit(struct med_link *l, const char *what)
 {
 	uint64_t now = med_now_ns();
@@ -49,23 +42,21 @@ static bool uid_expected(const struct med_link *l)
 	return false;
 }
 
-/* libvirt's label names the VM: "libvirt-<uuid>". True when it is there and right, or absent. */
+/* False when the peer has a label of another VM. */
 static bool label_right(struct med_link *l, char *ret_label, size_t size)
 {
-	char label[256], uuid[37];
+	char label[256];
 	socklen_t bytes = sizeof(label) - 1;
-	char *at;
+	enum med_label verdict;
 
 	if (getsockopt(l->channel.source.fd, SOL_SOCKET, SO_PEERSEC, label, &bytes) < 0)
 		return true;
 	label[bytes < sizeof(label) ? bytes : sizeof(label) - 1] = 0;
 	vgpu_log_text(ret_label, size, label, sizeof(label));
-	at = strstr(label, "libvirt-");
-	if (!at || strlen(at) < 8 + 36)
-		return true;
-	uuid_text(l->vm->config.uuid, uuid);
-	l->identity = MED_BY_LABEL;
-	return !strncasecmp(at + 8, uuid, 36);
+	verdict = med_label_compare(label, l->vm->config.uuid);
+	if (verdict == MED_LABEL_RIGHT)
+		l->identity = MED_BY_LABEL;
+	return verdict != MED_LABEL_WRONG;
 }
 
 static bool check_identity(struct med_link *l, const struct vgpu_link_hello *h)
@@ -91,7 +82,7 @@ static bool check_identity(struct med_link *l, const struct vgpu_link_hello *h)
 		return false;
 	}
 	if (memcmp(h->uuid, none, 16) != 0 && memcmp(h->uuid, l->vm->config.uuid, 16) != 0) {
-		uuid_text(h->uuid, uuid);
+		med_uuid_text(h->uuid, uuid);
 		snprintf(what, sizeof(what), "connection to the socket of VM %s by UUID %s",
 			 l->vm->config.name, uuid);
 		audit(l, what);

@@ -55,7 +55,7 @@ static json_t *gpu_object(const struct med *m)
 
 	if (!m->gpu_known)
 		return json_null();
-	med_rpc_uuid_text(m->gpu.gpu_uuid, uuid);
+	med_uuid_text(m->gpu.gpu_uuid, uuid);
 	return json_pack("{s:i, s:s, s:s, s:b, s:i, s:I, s:I, s:I}", "index", (int)m->options.gpu, "name",
 			 m->gpu.gpu_name, "uuid", uuid, "software", m->gpu.software != 0, "driver_version",
 			 (int)m->gpu.driver_version, "vram_total_bytes", (json_int_t)m->gpu.vram_total_bytes,

@@ -112,12 +112,6 @@ bool med_rpc_uuid(struct med_rpc *r, json_t *params, const char *name, uint8_t r
 	return false;
 }
 
-void med_rpc_uuid_text(const uint8_t u[16], char ret[37])
-{
-	snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-		 u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-}
-
 json_t *med_rpc_quota(uint64_t bytes)
 {
 	return bytes == MED_UNLIMITED ? json_null() : json_integer((json_int_t)bytes);

@@ -25,7 +25,7 @@ json_t *med_rpc_vm_object(const struct med_vm *vm)
 	char uuid[37], path[512];
 	json_t *o;
 
-	med_rpc_uuid_text(c->uuid, uuid);
+	med_uuid_text(c->uuid, uuid);
 	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:b}", "name", c->name,
 		      "uuid", uuid, "tenant", c->tenant, "kind", c->kind == MED_LOCAL ? "local" : "vm", "uid",
 		      id_value(c->uid), "gid", id_value(c->gid), "peer_uid", id_value(c->peer_uid),
