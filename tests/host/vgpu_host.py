@@ -368,9 +368,17 @@ class Host:
 
     def stop(self):
         """Ends both: their executors must follow by themselves; checks that nothing is left."""
-        self.end(self.mediator, signal.SIGTERM)
-        self.end(self.jailer, signal.SIGTERM)
+        codes = []
+        for process in (self.mediator, self.jailer):
+            if process and process.poll() is None:
+                self.end(process, signal.SIGTERM)
+                codes.append(process.returncode)
         try:
+            # the test executor crashes on request, and a sanitizer tells of it
+            log = "".join(line for line in self.read_log().splitlines(True)
+                          if "executor says" not in line or "TEST_EXECUTOR=crash" not in self.env)
+            equal([c for c in codes if c], [], "exit status of mediator and jailer after SIGTERM")
+            check("Sanitizer" not in log and "runtime error:" not in log, "a sanitizer has found something")
             wait_for(lambda: not self.executors(), "executors end when nobody holds their sockets")
         finally:
             for pid in self.executors():
