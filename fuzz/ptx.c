@@ -51,6 +51,7 @@ static void run(const struct ptx_kernel *kernel)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ptx_module *module;
+	uint64_t offset, bytes;
 	void *globals = NULL;
 	char log[160] = "";
 	int error = ptx_compile((const char *)data, size, (struct ptx_log){ log, sizeof(log) }, &module);
@@ -67,6 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!globals)
 		abort();
 	ptx_link(module, (uint64_t)(uintptr_t)globals, globals);
+	if (ptx_global_find(module, "counter", &offset, &bytes) && bytes > ptx_globals_size(module) - offset)
+		abort();
 	for (size_t i = 0; i < ptx_kernel_count(module) && i < KERNELS; i++)
 		run(ptx_kernel_at(module, i));
 free:

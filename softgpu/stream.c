@@ -187,7 +187,7 @@ CUresult softgpu_stream_submit(struct softgpu_stream *stream, const struct softg
 	size_t count = 0;
 	uint64_t sequence;
 
-	if (stream->legacy && stream->context->streams)
+	if (stream->legacy)
 		count = pending_streams(stream->context, &pending);
 	pthread_mutex_lock(&stream->lock);
 	if (!stream->thread_started)

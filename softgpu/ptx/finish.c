@@ -11,6 +11,17 @@ struct visit {
 	uint32_t function, next;
 };
 
+/* Begins with a function's own needs. Those that the device's runtime has are parameters only. */
+static void push(struct function *functions, uint32_t index, struct visit *stack, uint32_t *depth, unsigned char *state)
+{
+	struct function *f = &functions[index];
+
+	state[index] = 1;
+	f->total_frame = f->frame_bytes;
+	f->total_local = f->local_bytes > f->layout.size || f->kernel ? f->local_bytes : f->layout.size;
+	stack[(*depth)++] = (struct visit){ index, 0 };
+}
+
 static void measure(struct compiler *c, uint32_t root, struct visit *stack, unsigned char *state)
 {
 	struct function *functions = c->module->functions;
@@ -18,10 +29,7 @@ static void measure(struct compiler *c, uint32_t root, struct visit *stack, unsi
 
 	if (state[root])
 		return;
-	stack[depth++] = (struct visit){ root, 0 };
-	state[root] = 1;
-	functions[root].total_frame = functions[root].frame_bytes;
-	functions[root].total_local = functions[root].local_bytes;
+	push(functions, root, stack, &depth, state);
 	while (depth) {
 		struct visit *top = &stack[depth - 1];
 		struct function *f = &functions[top->function];
@@ -29,16 +37,10 @@ static void measure(struct compiler *c, uint32_t root, struct visit *stack, unsi
 		if (top->next < f->callee_count) {
 			uint32_t callee = f->callees[top->next++];
 
-			if (state[callee] == 1) {
+			if (state[callee] == 1)
 				f->unbounded = true;
-			} else if (!state[callee]) {
-				state[callee] = 1;
-				functions[callee].total_frame = functions[callee].frame_bytes;
-				functions[callee].total_local = functions[callee].local_bytes;
-				if (functions[callee].local_bytes < functions[callee].layout.size)
-					functions[callee].total_local = functions[callee].layout.size;
-				stack[depth++] = (struct visit){ callee, 0 };
-			}
+			else if (!state[callee])
+				push(functions, callee, stack, &depth, state);
 			continue;
 		}
 		for (uint32_t i = 0; i < f->callee_count; i++) {

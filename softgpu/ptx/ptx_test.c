@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "softgpu/ptx/ptx.h"
@@ -576,6 +577,37 @@ static void test_functions(void **state)
 		assert_int_equal(memory.out[t], 5 + 2 * t);
 }
 
+/* printf: the format in constant bytes, arguments in a local buffer as the compiler lays them out. */
+static void test_printf(void **state)
+{
+	static const char *const text =
+		".version 8.0\n.target sm_90\n.address_size 64\n"
+		".extern .func (.param .b32 r) vprintf(.param .b64 format, .param .b64 arguments);\n"
+		".entry k(.param .u64 in, .param .u64 out, .param .u64 scratch)\n{\n.local .align 8 .b8 depot[40];\n"
+		".reg .b64 %d<8>;\n.reg .b32 %r<4>;\nmov.u64 %d1, depot;\ncvta.local.u64 %d2, %d1;\n"
+		"ld.param.u64 %d3, [in];\nst.local.s32 [%d1], -5;\nst.local.u64 [%d1+8], 0x123456789ab;\n"
+		"st.local.f64 [%d1+16], 0d3FF8000000000000;\nadd.u64 %d4, %d3, 40;\nst.local.u64 [%d1+24], %d4;\n"
+		"{\n.param .b64 a;\n.param .b64 b;\n.param .b32 r;\nst.param.b64 [a], %d3;\nst.param.b64 [b], %d2;\n"
+		"call.uni (r), vprintf, (a, b);\nld.param.b32 %r1, [r];\n}\nret;\n}\n";
+	char log[256] = "", got[256] = "";
+	int pipes[2], saved = dup(1), error;
+
+	memset(&memory, 0, sizeof(memory));
+	strcpy((char *)memory.in, "%d %llx %.2f %s 100%%\n");
+	strcpy((char *)memory.in + 40, "text");
+	assert_int_equal(pipe(pipes), 0);
+	fflush(stdout);
+	dup2(pipes[1], 1);
+	error = run(text, 1, log, sizeof(log));
+	dup2(saved, 1);
+	close(saved);
+	close(pipes[1]);
+	assert_int_equal(error, 0);
+	assert_true(read(pipes[0], got, sizeof(got) - 1) > 0);
+	close(pipes[0]);
+	assert_string_equal(got, "-5 123456789ab 1.50 text 100%\n");
+}
+
 /* Recursion without an end meets the end of its memory. */
 static void test_endless_recursion(void **state)
 {
@@ -631,7 +663,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_integers), cmocka_unit_test(test_moves),	    cmocka_unit_test(test_floats),
 		cmocka_unit_test(test_warps),	 cmocka_unit_test(test_memory),	    cmocka_unit_test(test_functions),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_endless_recursion),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_endless_recursion), cmocka_unit_test(test_printf),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
