@@ -307,19 +307,24 @@ void jail_executors_collect(struct jailer *j)
 static void found(void *arg, const struct jail_executor *on_file)
 {
 	struct jailer *j = arg;
-	struct jail_executor *e = malloc(sizeof(*e));
+	struct jail_executor *e = j->count < VGPU_JAILER_EXECUTORS ? malloc(sizeof(*e)) : NULL;
 
 	if (!e)
 		return;
 	*e = *on_file;
-	e->started = true;
+	e->started = e->pid > 0;
+	if (!e->pid) {
+		e->state = JAIL_DYING;
+		e->sandbox = j->sandbox & VGPU_SANDBOX_CGROUP;
+	}
 	/* also those that died meanwhile go through the list: their cgroups must be removed */
 	jail_process_pidfd(e->pid, &e->pidfd);
 	if (!is_alive(e) && e->pidfd >= 0) {
 		close(e->pidfd);
 		e->pidfd = -1;
 	}
-	jail_state_log_open(&j->options, e->id, &e->log, NULL);
+	if (e->started)
+		jail_state_log_open(&j->options, e->id, &e->log, NULL);
 	e->next = j->executors;
 	j->executors = e;
 	j->count++;

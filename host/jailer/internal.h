@@ -110,7 +110,7 @@ int jail_state_init(const struct jail_options *o, uint32_t *ret_next_id);
 int jail_state_take_id(const struct jail_options *o, uint32_t id);
 int jail_state_save(const struct jail_options *o, const struct jail_executor *e);
 void jail_state_remove(const struct jail_options *o, uint32_t id);
-/* Calls `found` for each executor on file. */
+/* Calls `found` for each executor on file; pid 0: only its number, cgroup and log may be left. */
 int jail_state_each(const struct jail_options *o,
 		    void (*found)(void *arg, const struct jail_executor *e), void *arg);
 /* Opens the log pipe of an executor: the read end, and the write end when ret_write is not NULL. */

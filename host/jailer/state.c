@@ -123,6 +123,30 @@ static int parse(const char *path, struct jail_executor *ret)
 	return 0;
 }
 
+/*
+ * A directory entry: -ENOENT for what names no executor, or one that another entry names. A log
+ * pipe alone is of one whose start or end was cut off: it has a number, but no process any more.
+ */
+static int read_entry(const struct jail_options *o, const char *name, struct jail_executor *ret)
+{
+	struct jail_executor e = { .sock = -1, .log = -1, .pidfd = -1 };
+	bool log = strncmp(name, "log-", 4) == 0;
+	const char *number = name + (log ? 4 : 9);
+	char path[512];
+
+	if ((!log && strncmp(name, "executor-", 9) != 0) || !isdigit((unsigned char)*number))
+		return -ENOENT;
+	e.id = (uint32_t)strtoul(number, NULL, 10);
+	if (path_of(path, sizeof(path), o, "executor-%u", e.id))
+		return -ENAMETOOLONG;
+	if (!log)
+		return parse(path, ret);
+	if (access(path, F_OK) == 0)
+		return -ENOENT;
+	*ret = e;
+	return 0;
+}
+
 int jail_state_each(const struct jail_options *o,
 		    void (*found)(void *arg, const struct jail_executor *e), void *arg)
 {
@@ -133,18 +157,13 @@ int jail_state_each(const struct jail_options *o,
 		return -errno;
 	while ((d = readdir(dir))) {
 		struct jail_executor e;
-		char path[512];
-		int rc;
+		int rc = read_entry(o, d->d_name, &e);
 
-		if (strncmp(d->d_name, "executor-", 9) != 0 || !isdigit((unsigned char)d->d_name[9]))
+		if (rc == -ENOENT)
 			continue;
-		if (path_of(path, sizeof(path), o, "executor-%u",
-			    (uint32_t)strtoul(d->d_name + 9, NULL, 10)))
-			continue;
-		rc = parse(path, &e);
 		if (rc)
-			vgpu_log(VGPU_LOG_ERROR, "state file not readable path=%s error=\"%s\"", path,
-				 strerror(-rc));
+			vgpu_log(VGPU_LOG_ERROR, "state file not readable path=%s/%s error=\"%s\"",
+				 o->state_dir, d->d_name, strerror(-rc));
 		else
 			found(arg, &e);
 	}
