@@ -3,7 +3,8 @@
  * Endless load for run.py: while it runs, a copy and a kernel are in flight at any time, and every
  * byte that comes back is checked.
  *
- *   vgpu-load [--transport T] [--kernels DIR] [--rounds N] [--elements N] [--bulk BYTES] [--grow BYTES]
+ *   vgpu-load [--transport T] [--kernels DIR] [--rounds N] [--elements N] [--bulk BYTES] [--pause-ms N]
+ *             [--grow BYTES]
  *
  * Three rounds are under way at once. The copy stream uploads round r, downloads round r-1 and
  * moves a block there and back; the work stream runs the kernels of round r meanwhile. Host memory
@@ -15,6 +16,7 @@
  *   error: NAME: sentence     a call failed, or there is no session
  *   wrong: what               a result is not right
  *
+ * --pause-ms rests before each round, for a neighbour that shall leave the machine to others.
  * --grow BYTES loads a module of that size again and again instead, until that fails.
  * Exit code 0: ended in order, 1: error, 2: usage, 3: a wrong result.
  */
@@ -48,7 +50,7 @@ struct load {
 	struct vgpu_stream *copy, *work;
 	struct vgpu_function *add, *scan;
 	struct lane lane[LANES];
-	uint32_t elements;
+	uint32_t elements, pause_ms;
 	size_t bulk;
 	uint32_t rounds, in_flight;
 };
@@ -234,6 +236,8 @@ static int work(struct load *l, uint32_t rounds)
 	for (r = 0; !stop && (!rounds || r < rounds) && !rc; r++) {
 		struct lane *lane = &l->lane[r % LANES];
 
+		if (l->pause_ms)
+			nanosleep(&(struct timespec){ l->pause_ms / 1000, l->pause_ms % 1000 * 1000000L }, NULL);
 		if (r >= LANES) {
 			rc = wait_and_verify(l, lane);
 			progress(l, &last);
@@ -360,7 +364,7 @@ static int number(const char *text, unsigned long long least, unsigned long long
 int main(int argc, char **argv)
 {
 	struct vgpu_open_options options = { .size = sizeof(options) };
-	unsigned long long rounds = 0, elements = 16384, bulk = 2 << 20, growth = 0;
+	unsigned long long rounds = 0, elements = 16384, bulk = 2 << 20, pause = 0, growth = 0;
 	const char *kernels = "tests/kernels";
 	static struct load l;
 	vgpu_status status;
@@ -381,6 +385,8 @@ int main(int argc, char **argv)
 			rc = number(v, BLOCK, 1 << 24, &elements);
 		else if (!strcmp(o, "--bulk"))
 			rc = number(v, 4, 1 << 28, &bulk);
+		else if (!strcmp(o, "--pause-ms"))
+			rc = number(v, 0, 10000, &pause);
 		else if (!strcmp(o, "--grow"))
 			rc = number(v, 4096, 512 << 20, &growth);
 		else
@@ -396,6 +402,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	l.elements = (uint32_t)elements / BLOCK * BLOCK;
 	l.bulk = bulk / 4 * 4;
+	l.pause_ms = (uint32_t)pause;
 	if (growth)
 		rc = grow(&l, kernels, growth);
 	else if (!(rc = prepare(&l, kernels)))

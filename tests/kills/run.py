@@ -31,6 +31,8 @@ SOFT_MEMORY = ("96M", 160 << 20)
 REAL_MEMORY = ("1536M", 512 << 20)
 IN_VM = 5  # kills of each kind in a VM; QEMU gets all of them
 WINDOW = 256 << 20
+# One of the neighbours leaves some of the machine to what is killed.
+LIGHT = ("--pause-ms", "20", "--bulk", "65536")
 # A guest that stood still for half a minute has not hung.
 GUEST_OPTIONS = "nosoftlockup rcupdate.rcu_cpu_stall_suppress=1"
 
@@ -90,18 +92,19 @@ def local_half(args, report, rng, build):
         report.stack = stack
         v = Victims(stack, rng, args.kills, args.stop)
         few = Victims(stack, rng, max(1, args.kills // 5), args.stop)
-        v.neighbours = few.neighbours = [stack.local("neighbour 1"), stack.local("neighbour 2", "--bulk", "65536")]
+        v.neighbours = few.neighbours = [stack.local("neighbour 1"), stack.local("neighbour 2", *LIGHT)]
         for load in v.neighbours:
             load.wait_rounds(2)
         good = run_all(report, [
+            ("stop client and executor", v.stop),
             ("client", v.client),
             ("executor", v.executor),
+            ("stop client and executor", v.stopped, args.stop),
             ("mediator", v.mediator),
             ("jailer", v.jailer),
             ("restart", few.restart),
             ("upgrade", few.upgrade),
             ("memory", few.memory, grow),
-            ("stop client and executor", v.stopped, args.stop),
             ("stop mediator", v.daemon_stopped, "mediator", args.stop),
             ("stop jailer", v.daemon_stopped, "jailer", args.stop),
         ])
@@ -127,7 +130,7 @@ def vm_half(args, report, rng, build):
         alice, bob = stack.vms["alice"], stack.vms["bob"]
         v = Victims(stack, rng, min(args.kills, IN_VM), args.stop, vm=bob)
         q = Victims(stack, rng, args.kills, args.stop, vm=bob)
-        neighbours = [stack.guest(alice), stack.local("a local neighbour", "--bulk", "65536")]
+        neighbours = [stack.guest(alice), stack.local("a local neighbour", *LIGHT)]
         v.neighbours = q.neighbours = neighbours
         for load in neighbours:
             load.wait_rounds(2)
@@ -137,7 +140,7 @@ def vm_half(args, report, rng, build):
             ("vm mediator", v.mediator),
             ("vm jailer", v.jailer),
             ("vm restart", v.restart),
-            ("vm stop qemu", v.stopped, args.stop),
+            ("vm stop qemu", v.qemu_stopped, args.stop),
             ("vm qemu", q.qemu),
         ])
         if good:

@@ -161,7 +161,7 @@ class Stack:
         self.vms = {}
         self.host = Host(str(self.folder), executor=str(self.folder / BINARIES[2]),
                          driver=driver or str(build / "softgpu/libcuda.so.1"), warm=warm,
-                         jailer_args=["--memory-limit", memory_limit], mediator_args=["--grace-ms", "4000"])
+                         jailer_args=["--memory-limit", memory_limit], mediator_args=["--grace-ms", "3000"])
 
     def __enter__(self):
         self.host.__enter__()

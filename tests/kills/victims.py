@@ -7,6 +7,7 @@ victims run, None for local programs.
 import os
 import signal
 import subprocess
+import time
 
 from stack import Failure, HANG, Load, check, gpu_used_mib, pause, resident_kib, wait_for
 
@@ -216,37 +217,45 @@ class Victims:
 
     # ---- SIGSTOP ----
 
+    def stop(self):
+        """Halts a client and the executor of another; stopped() goes on with them, others may be killed meanwhile."""
+        self.at_rest = self.rest()
+        self.halted = [self.begin(), self.begin()]
+        self.halted_executor = self.stack.executor_of(self.halted[1])
+        self.halted[0].signal(signal.SIGSTOP)
+        os.kill(self.halted_executor, signal.SIGSTOP)
+        self.halted_since = time.monotonic()
+        return "they stand still"
+
     def stopped(self, seconds):
-        """Client, executor and, in a VM, QEMU stand still together; the others go on meanwhile."""
+        time.sleep(max(0.0, self.halted_since + seconds - time.monotonic()))
+        seconds = time.monotonic() - self.halted_since
+        self.stack.go_on(self.neighbours)
+        self.halted[0].signal(signal.SIGCONT)
+        os.kill(self.halted_executor, signal.SIGCONT)
+        for victim in self.halted:
+            self.stack.go_on([victim])
+            self.end(victim)
+        self.after("SIGSTOP", self.at_rest)
+        return f"stopped for {seconds:.0f} s, went on with right results"
+
+    def qemu_stopped(self, seconds):
         baseline = self.rest()
-        client, served = self.begin(), self.begin()
-        executor = self.stack.executor_of(served) if not self.vm else None
-        if self.vm:
-            self.vm.qemu.stop()
-        else:
-            client.signal(signal.SIGSTOP)
-            os.kill(executor, signal.SIGSTOP)
+        victim = self.begin()
+        self.vm.qemu.stop()
         try:
             self.while_stopped(seconds, self.neighbours)
         finally:
-            if self.vm:
-                self.vm.qemu.cont()
-            else:
-                client.signal(signal.SIGCONT)
-                os.kill(executor, signal.SIGCONT)
-        for victim in (client, served):
-            self.stack.go_on([victim])
-            self.end(victim)
-        self.after("SIGSTOP", baseline)
-        return f"stopped for {seconds} s, went on with right results"
+            self.vm.qemu.cont()
+        self.stack.go_on([victim])
+        self.end(victim)
+        self.after("SIGSTOP of QEMU", baseline)
+        return f"stopped for {seconds:.0f} s, went on with right results"
 
     def while_stopped(self, seconds, loads):
         """Progress at the beginning and at the end of the time."""
         self.stack.go_on(loads)
-        try:
-            wait_for(lambda: None, "", seconds)
-        except Failure:
-            pass
+        time.sleep(seconds)
         self.stack.go_on(loads)
 
     def daemon_stopped(self, name, seconds):
@@ -264,7 +273,7 @@ class Victims:
         self.stack.forget(other)
         self.after("SIGSTOP of the " + name, baseline)
         self.end(victim)
-        return f"stopped for {seconds} s, no session noticed"
+        return f"stopped for {seconds:.0f} s, no session noticed"
 
     # ---- restarts ----
 
