@@ -2,6 +2,8 @@
 /* Calls that may block in the driver: memory, streams, synchronisation. */
 #include "host/executor/internal.h"
 
+#include <errno.h>
+
 static void refuse(struct vx_session *s, const struct vx_call *c, uint32_t status)
 {
 	vx_reply_call(s, c, status, NULL);
@@ -17,6 +19,34 @@ static void alloc_run(struct vx_job *job)
 	job->mem.address = at;
 }
 
+/*
+ * Frees run on helpers too: the driver may have given freed memory out again before the issue
+ * thread has heard that it was free. What is dying and in the way of new memory is gone.
+ */
+static bool forget_dying(struct vx_ranges *r, uint64_t start, uint64_t bytes)
+{
+	bool any = false;
+
+	for (uint32_t i = r->count; i-- > 0;) {
+		const struct vx_range *x = &r->range[i];
+
+		if (!x->dying || x->start >= start + bytes || start >= x->start + x->bytes)
+			continue;
+		vx_ranges_remove(r, x->start);
+		any = true;
+	}
+	return any;
+}
+
+static int add_range(struct vx_ranges *r, const struct vx_range *range)
+{
+	int rc = vx_ranges_add(r, range);
+
+	if (rc == -EEXIST && forget_dying(r, range->start, range->bytes))
+		rc = vx_ranges_add(r, range);
+	return rc;
+}
+
 static void alloc_finish(struct vx_job *job)
 {
 	struct vx_session *s = job->session;
@@ -25,7 +55,7 @@ static void alloc_finish(struct vx_job *job)
 					.charged = job->mem.charged };
 
 	/* room for it was made sure of, except for memory of our own */
-	if (!job->status && vx_ranges_add(&s->device, &range) < 0) {
+	if (!job->status && add_range(&s->device, &range) < 0) {
 		s->gpu->cu.cuMemFree(job->mem.address);
 		job->status = VGPU_ERROR_CALL_NO_MEMORY;
 	}
@@ -70,9 +100,12 @@ static void free_run(struct vx_job *job)
 static void free_finish(struct vx_job *job)
 {
 	struct vx_session *s = job->session;
+	const struct vx_range *range = vx_ranges_find(&s->device, job->mem.address);
 
 	if (!job->status) {
-		vx_ranges_remove(&s->device, job->mem.address);
+		/* unless it is somebody else's by now */
+		if (range && range->start == job->mem.address && range->dying)
+			vx_ranges_remove(&s->device, job->mem.address);
 		vx_quota_release(&s->quota, job->mem.charged);
 		s->stats.vram_bytes -= job->mem.charged;
 	}
