@@ -46,6 +46,7 @@ enum vgpu_client_limits {
 	VGPU_WAIT_BELT_NS = 1000000000, /* sleepers look again each second, whatever was lost */
 	VGPU_OPEN_TIMEOUT_MS = 30000,
 	VGPU_LIMBO_WAIT_NS = 100000000, /* for freed pinned memory that transfers still use */
+	VGPU_STREAM_WAIT_NS = 1000000000, /* for a destroyed stream's handle */
 	VGPU_GROW_MS = 30000,	      /* for the host to make the heap larger */
 	VGPU_GROW_IMPATIENT_MS = 200, /* the same when there is another way */
 	VGPU_ALLOC_TRIES = 16,	     /* device blocks set aside because their address is taken */

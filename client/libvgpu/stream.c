@@ -185,6 +185,25 @@ vgpu_status vgpu_synchronize(struct vgpu_session *s)
 	return status;
 }
 
+/* Destroyed streams keep their handles until their work has ended: worth a moment when none is left. */
+static vgpu_status ask_stream(struct vgpu_session *s, const struct vgpu_call *c, __u64 value[6])
+{
+	uint64_t until = vgpu_now_ns() + VGPU_STREAM_WAIT_NS;
+	vgpu_status status = vgpu_call_wait(s, c, value);
+
+	while (status == VGPU_ERROR_CALL_LIMIT && vgpu_now_ns() < until) {
+		unsigned int live = 0;
+
+		for (unsigned int i = 0; i < VGPU_STREAMS; i++)
+			live += atomic_load_explicit(&s->stream[i].live, memory_order_relaxed);
+		if (live == VGPU_STREAMS)
+			break;
+		usleep(500);
+		status = vgpu_call_wait(s, c, value);
+	}
+	return status;
+}
+
 vgpu_status vgpu_stream_create(struct vgpu_session *s, uint32_t flags, int priority,
 			       struct vgpu_stream **ret_stream)
 {
@@ -202,7 +221,7 @@ vgpu_status vgpu_stream_create(struct vgpu_session *s, uint32_t flags, int prior
 	stream = calloc(1, sizeof(*stream));
 	if (!stream)
 		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "create stream: no memory");
-	status = vgpu_fail_host(vgpu_call_wait(s, &c, value), "create stream");
+	status = vgpu_fail_host(ask_stream(s, &c, value), "create stream");
 	if (!status && (!value[0] || value[0] >= VGPU_STREAMS))
 		status = vgpu_fail(VGPU_ERROR_HOST_INTERNAL, "create stream: the host gave handle %llu, limit %d",
 				   (unsigned long long)value[0], VGPU_STREAMS - 1);
