@@ -66,6 +66,8 @@ enum ptx_type {
 	T_F32,
 	T_F64,
 	T_PRED,
+	T_U16X2, /* pairs: only where an instruction says so */
+	T_S16X2,
 };
 
 enum ptx_space {

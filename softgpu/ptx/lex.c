@@ -251,6 +251,7 @@ static const struct {
 	{ "s8", T_S8, 1 },   { "s16", T_S16, 2 },	{ "s32", T_S32, 4 },	   { "s64", T_S64, 8 },
 	{ "f16", T_F16, 2 }, { "bf16", T_BF16, 2 },	{ "f16x2", T_F16X2, 4 },   { "bf16x2", T_BF16X2, 4 },
 	{ "f32", T_F32, 4 }, { "f64", T_F64, 8 },	{ "pred", T_PRED, 0 },
+	{ "u16x2", T_U16X2, 4 }, { "s16x2", T_S16X2, 4 },
 };
 
 enum ptx_type ptx_type_named(struct slice name)

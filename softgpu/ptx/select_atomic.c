@@ -18,7 +18,7 @@ static void check_type(struct compiler *c, struct instruction *in, enum ptx_atom
 	uint32_t size = ptx_type_size(type);
 	bool is_float = type >= T_F16 && type <= T_F64;
 
-	if (size < 2 || type == T_PRED || (is_float && kind > ATOMIC_MAX && kind != ATOMIC_EXCH) ||
+	if (size < 2 || type >= T_PRED || (is_float && kind > ATOMIC_MAX && kind != ATOMIC_EXCH) ||
 	    (size == 2 && !is_float && kind != ATOMIC_CAS && kind != ATOMIC_EXCH) ||
 	    ((kind == ATOMIC_INC || kind == ATOMIC_DEC) && size != 4))
 		ptx_unsupported(c, in);

@@ -76,10 +76,9 @@ static int32_t flush(struct compiler *c, int32_t row)
 }
 
 /* Emits the comparison; its result is a predicate of its own. */
-static int32_t select_comparison(struct compiler *c, struct instruction *in, enum ptx_type type, struct operand *left,
-				 struct operand *right)
+static int32_t compare_rows(struct compiler *c, struct instruction *in, enum ptx_type type, int32_t a, int32_t b)
 {
-	int32_t result = ptx_new_row(c, T_PRED), a, b;
+	int32_t result = ptx_new_row(c, T_PRED);
 	bool is_float = type == T_F32 || type == T_F64 || type == T_F16 || type == T_BF16;
 	struct ptx_op *op;
 	size_t i;
@@ -90,8 +89,6 @@ static int32_t select_comparison(struct compiler *c, struct instruction *in, enu
 	if (i == sizeof(comparisons) / sizeof(comparisons[0]) || (comparisons[i].only_float && !is_float) ||
 	    (is_float && comparisons[i].is_unsigned) || ptx_type_size(type) < 2 || type == T_F16X2 || type == T_BF16X2)
 		ptx_unsupported(c, in);
-	a = ptx_source(c, left, type);
-	b = ptx_source(c, right, type);
 	if (type == T_F16 || type == T_BF16) {
 		a = widen(c, a, type);
 		b = widen(c, b, type);
@@ -109,6 +106,14 @@ static int32_t select_comparison(struct compiler *c, struct instruction *in, enu
 	if (comparisons[i].base == BASE_NE && !is_float)
 		op->x = !op->x;
 	return result;
+}
+
+static int32_t select_comparison(struct compiler *c, struct instruction *in, enum ptx_type type, struct operand *left,
+				 struct operand *right)
+{
+	int32_t a = ptx_source(c, left, type), b = ptx_source(c, right, type);
+
+	return compare_rows(c, in, type, a, b);
 }
 
 static enum ptx_opcode boolean(struct instruction *in)
@@ -146,6 +151,60 @@ static void select_setp(struct compiler *c, struct instruction *in)
 	}
 }
 
+/* What a true comparison gives: one as a float, all bits set as an integer. */
+static uint64_t set_number(enum ptx_type type)
+{
+	switch (type) {
+	case T_F32:
+		return 0x3f800000;
+	case T_F16:
+		return 0x3c00;
+	case T_BF16:
+		return 0x3f80;
+	case T_U16:
+	case T_S16:
+		return 0xffff;
+	default:
+		return 0xffffffff;
+	}
+}
+
+static struct ptx_op *emit_halves(struct compiler *c, enum ptx_opcode code, int32_t d, int32_t a, int32_t b)
+{
+	struct ptx_op *op = ptx_emit(c, code, d, a, b, 0);
+
+	op->x = 2;
+	op->y = 2;
+	return op;
+}
+
+/* Both halves of a register: set.eq.f16x2.f16x2. */
+static void select_set_pair(struct compiler *c, struct instruction *in, enum ptx_type to, enum ptx_type from)
+{
+	enum ptx_type half = from == T_BF16X2 ? T_BF16 : T_F16;
+	uint64_t number = to == T_U32 || to == T_S32 ? 0xffff : set_number(half);
+	int32_t parts[2][2], low, high, results[2];
+
+	if ((from != T_F16X2 && from != T_BF16X2) || (to != from && to != T_U32 && to != T_S32))
+		ptx_unsupported(c, in);
+	for (int i = 0; i < 2; i++) {
+		int32_t source = ptx_source(c, &in->operands[1 + i], T_B32);
+
+		parts[i][0] = ptx_new_row(c, T_B16);
+		parts[i][1] = ptx_new_row(c, T_B16);
+		emit_halves(c, OP_UNPACK, parts[i][0], source, parts[i][1]);
+	}
+	for (int i = 0; i < 2; i++) {
+		int32_t is = compare_rows(c, in, half, parts[0][i], parts[1][i]);
+
+		results[i] = ptx_new_row(c, T_B16);
+		ptx_emit(c, OP_SELP32, results[i], ptx_constant(c, number, 4), ptx_constant(c, 0, 4), is);
+	}
+	low = results[0];
+	high = results[1];
+	emit_halves(c, OP_PACK, ptx_destination(c, &in->operands[0], T_B32), low, high);
+}
+
 static void select_set(struct compiler *c, struct instruction *in)
 {
 	enum ptx_type types[2] = { T_NONE, T_NONE };
@@ -153,15 +212,21 @@ static void select_set(struct compiler *c, struct instruction *in)
 	struct operand *o = in->operands;
 	int32_t result;
 
-	if (ptx_mod_types(in, types, 2) != 2 || ptx_type_size(types[0]) != 4 || types[0] == T_F16X2 ||
-	    types[0] == T_BF16X2)
+	if (ptx_mod_types(in, types, 2) != 2 || types[0] == T_PRED || ptx_type_size(types[0]) < 2 ||
+	    ptx_type_size(types[0]) > 4)
 		ptx_unsupported(c, in);
 	ptx_need_operands(c, in, with == OP_NOP ? 3 : 4, with == OP_NOP ? 3 : 4);
+	if (types[1] == T_F16X2 || types[1] == T_BF16X2 || types[0] == T_F16X2 || types[0] == T_BF16X2) {
+		if (with != OP_NOP)
+			ptx_unsupported(c, in);
+		select_set_pair(c, in, types[0], types[1]);
+		return;
+	}
 	result = select_comparison(c, in, types[1], &o[1], &o[2]);
 	if (with != OP_NOP)
 		ptx_emit(c, with, result, result, ptx_source(c, &o[3], T_PRED), 0);
 	ptx_emit(c, OP_SELP32, ptx_destination(c, &o[0], types[0]),
-		 ptx_constant(c, types[0] == T_F32 ? 0x3f800000 : 0xffffffff, 4), ptx_constant(c, 0, 4), result);
+		 ptx_constant(c, set_number(types[0]), 4), ptx_constant(c, 0, 4), result);
 }
 
 static void select_choice(struct compiler *c, struct instruction *in, bool by_predicate)

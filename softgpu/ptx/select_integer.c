@@ -358,6 +358,48 @@ static bool select_tables(struct compiler *c, struct instruction *in, enum ptx_t
 	return false;
 }
 
+static int32_t half_of(struct compiler *c, int32_t source, bool high)
+{
+	int32_t halves[2] = { ptx_new_row(c, T_B16), ptx_new_row(c, T_B16) };
+	struct ptx_op *op = ptx_emit(c, OP_UNPACK, halves[0], source, halves[1], 0);
+
+	op->x = 2;
+	op->y = 2;
+	return halves[high];
+}
+
+/* add, min and max of two numbers of 16 bits in one register. */
+static bool select_pair(struct compiler *c, struct instruction *in, enum ptx_type type)
+{
+	static const struct by_type pairs[] = {
+		{ "add", OP_ADD16, OP_ADD16, OP_NOP, OP_NOP, OP_NOP, OP_NOP },
+		{ "min", OP_MINS16, OP_MINU16, OP_NOP, OP_NOP, OP_NOP, OP_NOP },
+		{ "max", OP_MAXS16, OP_MAXU16, OP_NOP, OP_NOP, OP_NOP, OP_NOP },
+	};
+	int32_t sources[2], results[2];
+	struct ptx_op *op;
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		if (slice_is(in->opcode, pairs[i].name))
+			break;
+	if (i == 3)
+		return false;
+	ptx_need_operands(c, in, 3, 3);
+	for (int k = 0; k < 2; k++)
+		sources[k] = ptx_source(c, &in->operands[1 + k], T_B32);
+	for (int high = 0; high < 2; high++) {
+		int32_t a = half_of(c, sources[0], high), b = half_of(c, sources[1], high);
+
+		results[high] = ptx_new_row(c, T_B16);
+		ptx_emit(c, pick(&pairs[i], type == T_S16X2 ? T_S16 : T_U16), results[high], a, b, 0);
+	}
+	op = ptx_emit(c, OP_PACK, ptx_destination(c, &in->operands[0], T_B32), results[0], results[1], 0);
+	op->x = 2;
+	op->y = 2;
+	return true;
+}
+
 bool ptx_select_integer(struct compiler *c, struct instruction *in)
 {
 	enum ptx_type types[2] = { T_NONE, T_NONE }, type;
@@ -368,6 +410,8 @@ bool ptx_select_integer(struct compiler *c, struct instruction *in)
 	type = types[0];
 	if (type == T_PRED)
 		return select_logic_predicate(c, in);
+	if (type == T_U16X2 || type == T_S16X2)
+		return select_pair(c, in, type);
 	if (slice_is(in->opcode, "sad")) {
 		ptx_need_operands(c, in, 4, 4);
 		emit_typed(c, in, need(c, in, &difference, type), type, type, type, type);
