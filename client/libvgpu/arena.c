@@ -27,9 +27,9 @@ vgpu_status vgpu_arena_reserve(uint64_t bytes, uint32_t *ret_arena, uint8_t **re
 			munmap(got, bytes);
 	}
 	return vgpu_fail(VGPU_ERROR_CALL_UNSUPPORTED,
-			 "open: none of the %d address ranges for pinned memory (%llu GiB each) is free in this "
+			 "open: none of the %d address ranges for pinned memory (%llu MiB each) is free in this "
 			 "process; raise its address space limit (ulimit -v) or close other sessions",
-			 VGPU_ARENAS, (unsigned long long)(bytes >> 30));
+			 VGPU_ARENAS, (unsigned long long)(bytes >> 20));
 }
 
 vgpu_status vgpu_control_check(const void *control, uint32_t arena)

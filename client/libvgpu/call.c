@@ -136,6 +136,23 @@ vgpu_status vgpu_call_backlog(struct vgpu_session *s, uint32_t stream, uint32_t 
 	}
 }
 
+/*
+ * A cell is written again when the executor, another process, has read it: ThreadSanitizer cannot
+ * see that this orders the writers.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TELL_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(TELL_SANITIZER)
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#else
+#define __tsan_acquire(address) ((void)(address))
+#define __tsan_release(address) ((void)(address))
+#endif
+
 vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, uint64_t *ret_pos)
 {
 	while (unlikely(vgpu_ring_reserve(&s->producer, bytes, ret_pos))) {
@@ -144,11 +161,13 @@ vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, uint64_t *
 		if (status)
 			return status;
 	}
+	__tsan_acquire(&s->producer);
 	return VGPU_OK;
 }
 
 void vgpu_call_commit(struct vgpu_session *s, uint64_t pos)
 {
+	__tsan_release(&s->producer);
 	if (likely(!vgpu_ring_commit(&s->producer, pos)))
 		return;
 	atomic_fetch_add_explicit(&s->count_doorbells, 1, memory_order_relaxed);

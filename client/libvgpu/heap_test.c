@@ -100,32 +100,28 @@ static void ranges_hold_what_is_inside(void **state)
 
 static void a_taken_address_is_not_reserved(void **state)
 {
-	struct vgpu_reserve r;
 	uint8_t *area = mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t base = ((uint64_t)(uintptr_t)area + 2 * MIB) & ~(2ull * MIB - 1);
 
 	assert_true(area != MAP_FAILED);
 	munmap(area, 64 * MIB);
-	vgpu_reserve_init(&r);
-	assert_int_equal(vgpu_reserve_add(&r, base + 0x3000, 0x100), 0);
-	assert_int_equal(vgpu_reserve_add(&r, base + 0x3100, 0x100), 0); /* the same granule */
-	assert_int_equal(vgpu_reserve_add(&r, base + 8 * MIB, 4 * MIB), 0);
-	assert_int_equal(r.count, 2);
-	assert_int_equal(vgpu_reserve_add(&r, base + MIB, 20 * MIB), 0); /* over and between both */
-	assert_int_equal(r.count, 1);
+	vgpu_reserve_get();
+	assert_int_equal(vgpu_reserve_add(base + 0x3000, 0x100), 0);
+	assert_int_equal(vgpu_reserve_add(base + 0x3100, 0x100), 0); /* the same granule */
+	assert_int_equal(vgpu_reserve_add(base + 8 * MIB, 4 * MIB), 0);
+	assert_int_equal(vgpu_reserve_add(base + MIB, 20 * MIB), 0); /* over and between both */
 	/* nobody else gets it */
 	assert_ptr_equal(mmap((void *)(uintptr_t)(base + 5 * MIB), 4096, PROT_READ,
 			      MAP_PRIVATE | MAP_ANONYMOUS | 0x100000, -1, 0), MAP_FAILED);
 	/* what others have, it does not get, and what it took on the way is given back */
 	area = mmap((void *)(uintptr_t)(base + 40 * MIB), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if ((uint64_t)(uintptr_t)area == base + 40 * MIB) {
-		assert_int_equal(vgpu_reserve_add(&r, base + 30 * MIB, 12 * MIB), -EEXIST);
-		assert_int_equal(r.count, 1);
-		assert_int_equal(vgpu_reserve_add(&r, base + 40 * MIB + 4096, 4096), 0); /* only the page */
-		assert_int_equal(vgpu_reserve_add(&r, base + 30 * MIB, 10 * MIB), 0);
+		assert_int_equal(vgpu_reserve_add(base + 30 * MIB, 12 * MIB), -EEXIST);
+		assert_int_equal(vgpu_reserve_add(base + 40 * MIB + 4096, 4096), 0); /* only the page */
+		assert_int_equal(vgpu_reserve_add(base + 30 * MIB, 10 * MIB), 0);
 	}
 	munmap(area, 4096);
-	vgpu_reserve_uninit(&r);
+	vgpu_reserve_put();
 	area = mmap((void *)(uintptr_t)base, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | 0x100000, -1, 0);
 	assert_int_equal((uint64_t)(uintptr_t)area, base);
 	munmap(area, 4096);

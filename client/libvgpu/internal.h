@@ -13,7 +13,8 @@
  * are within the limits that the host has reported.
  *
  * Locks, in taking order: helper.lock, pinned.grow_lock, staging.lock, pinned.lock,
- * stream_state.mark_lock, ranges.lock, module.lock, slot_lock. None is held while waiting for the
+ * stream_state.mark_lock, ranges.lock, module.lock, slot_lock. Of the process: sessions_lock, then
+ * that of reserve.c. None is held while waiting for the
  * GPU; grow_lock is held while waiting for the host.
  */
 #ifndef VGPU_INTERNAL_H
@@ -80,26 +81,28 @@ bool vgpu_ranges_holds(struct vgpu_ranges *r, uint64_t base, uint64_t bytes);
 
 /* ---- arena.c ---- */
 
-/* ThreadSanitizer, also when only the program has it: what of the address space it lets us map. */
+/*
+ * What of the address space sanitizers keep for themselves, also when only the program has one:
+ * nothing of the program can be there, and we must not map there either.
+ */
 extern void __tsan_init(void) __attribute__((weak));
+extern void __asan_init(void) __attribute__((weak));
 static inline bool vgpu_may_map(uint64_t address)
 {
-	return !__tsan_init || address >= vgpu_arena_base(VGPU_ARENAS - 1);
+	if (__tsan_init)
+		return address >= vgpu_arena_base(VGPU_ARENAS - 1);
+	return !__asan_init || address >= 0x10007fff8000; /* below is mostly shadow */
 }
 
 /* ---- reserve.c: device addresses kept free of host mappings ---- */
 
-struct vgpu_reserve {
-	pthread_mutex_t lock;
-	struct vgpu_range *run; /* disjoint, sorted */
-	size_t count;
-	size_t room;
-};
-
-void vgpu_reserve_init(struct vgpu_reserve *r);
-void vgpu_reserve_uninit(struct vgpu_reserve *r);
-/* 0, -EEXIST: the process has a mapping there, -ENOMEM */
-int vgpu_reserve_add(struct vgpu_reserve *r, uint64_t base, uint64_t bytes);
+/* Each session is a user; with the last one all runs are given back. */
+void vgpu_reserve_get(void);
+void vgpu_reserve_put(void);
+/* Keeps the list whole in a forked child. */
+void vgpu_reserve_fork(bool before);
+/* 0, also for what another session has reserved; -EEXIST: the process has a mapping there; -ENOMEM */
+int vgpu_reserve_add(uint64_t base, uint64_t bytes);
 
 /* ---- heap.c: blocks of the arena, bookkeeping in private memory ---- */
 
@@ -222,7 +225,6 @@ struct vgpu_session {
 	_Atomic uint64_t count_waited, count_sleeps, count_doorbells, count_full;
 
 	struct vgpu_ranges memory; /* device memory; data: the module for its variables, else NULL */
-	struct vgpu_reserve reserve;
 	struct vgpu_pinned pinned;
 	struct vgpu_staging staging;
 	struct vgpu_helper helper;

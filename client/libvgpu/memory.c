@@ -51,7 +51,7 @@ vgpu_status vgpu_malloc(struct vgpu_session *s, size_t bytes, uint64_t *ret_addr
 		status = ask_block(s, bytes, &address);
 		if (status)
 			break;
-		rc = vgpu_reserve_add(&s->reserve, address, bytes);
+		rc = vgpu_reserve_add(address, bytes);
 		if (rc != -EEXIST)
 			break;
 		aside[asides++] = address;

@@ -227,7 +227,7 @@ vgpu_status vgpu_global_get(struct vgpu_module *m, const char *name, uint64_t *r
 		if (vgpu_ranges_add(&m->session->memory, value[0], value[1], m))
 			return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "variable \"%.200s\": cannot be kept in the tables", name);
 		/* a variable's address cannot be chosen again: where it is taken, the number is ambiguous */
-		(void)vgpu_reserve_add(&m->session->reserve, value[0], value[1]);
+		(void)vgpu_reserve_add(value[0], value[1]);
 	}
 	*ret_address = value[0];
 	if (ret_bytes)

@@ -28,16 +28,19 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void fork_prepare(void)
 {
 	pthread_mutex_lock(&sessions_lock);
+	vgpu_reserve_fork(true);
 }
 
 static void fork_parent(void)
 {
+	vgpu_reserve_fork(false);
 	pthread_mutex_unlock(&sessions_lock);
 }
 
 /* A descriptor left open here would hide the parent's end from the host. */
 static void fork_child(void)
 {
+	vgpu_reserve_fork(false);
 	for (struct vgpu_session *s = sessions; s; s = s->next)
 		s->transport->ops->forked(s->transport);
 	pthread_mutex_unlock(&sessions_lock);
@@ -145,7 +148,7 @@ static void init(struct vgpu_session *s)
 	pthread_mutex_init(&s->slot_lock, NULL);
 	pthread_cond_init(&s->slot_cond, NULL);
 	vgpu_ranges_init(&s->memory);
-	vgpu_reserve_init(&s->reserve);
+	vgpu_reserve_get();
 	pthread_mutex_init(&s->pinned.grow_lock, NULL);
 	pthread_mutex_init(&s->pinned.lock, NULL);
 	vgpu_ranges_init(&s->pinned.user);
@@ -188,7 +191,7 @@ static void uninit(struct vgpu_session *s)
 	vgpu_staging_uninit(s);
 	vgpu_pinned_uninit(s);
 	vgpu_ranges_uninit(&s->memory);
-	vgpu_reserve_uninit(&s->reserve);
+	vgpu_reserve_put();
 	free(s);
 }
 

@@ -39,7 +39,8 @@ struct vgpu_transport_ops {
 	void (*close)(struct vgpu_transport *t);
 	/* The same in a forked child: only what fork has copied. */
 	void (*forget)(struct vgpu_transport *t);
-	/* In a forked child, at once: descriptors only, so that the parent's end is noticed. */
+	/* In a forked child, at once: closes the descriptors, so that the parent's end is noticed, and
+	 * forgets the mappings. */
 	void (*forked)(struct vgpu_transport *t);
 };
 

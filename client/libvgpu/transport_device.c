@@ -176,16 +176,14 @@ static void device_forked(struct vgpu_transport *t)
 	/* these were not inherited */
 	t->control = NULL;
 	t->doorbell = NULL;
+	/* now nothing can have been mapped into the holes; the child may want the arena */
+	munmap(t->heap, t->heap_limit);
+	t->heap = NULL;
 }
 
 static void device_forget(struct vgpu_transport *t)
 {
-	struct device *d = device_of(t);
-
-	d->t.control = NULL;
-	d->t.doorbell = NULL;
-	d->t.heap = NULL; /* has holes now, in which the child may have mapped something else */
-	device_free(d);
+	device_free(device_of(t));
 }
 
 const struct vgpu_transport_ops vgpu_transport_device = {

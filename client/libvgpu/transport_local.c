@@ -271,15 +271,15 @@ static void local_forked(struct vgpu_transport *t)
 			close(*fd);
 		*fd = -1;
 	}
+	t->control = NULL; /* not inherited */
+	/* now nothing can have been mapped into the holes; the child may want the arena */
+	munmap(t->heap, t->heap_limit);
+	t->heap = NULL;
 }
 
 static void local_forget(struct vgpu_transport *t)
 {
-	struct vgpu_local *l = vgpu_local_of(t);
-
-	l->t.control = NULL; /* not inherited; the heap has holes in which the child may have mapped */
-	l->t.heap = NULL;
-	local_free(l);
+	local_free(vgpu_local_of(t));
 }
 
 const struct vgpu_transport_ops vgpu_transport_local = {
