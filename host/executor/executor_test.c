@@ -282,6 +282,131 @@ static void test_full_stream(void **state)
 	h_stop(&h);
 }
 
+/* A word of the heap that kernels wait for and the test sets. */
+static volatile uint32_t *host_flag(struct harness *h, struct flag_params *p)
+{
+	volatile uint32_t *flag = (volatile uint32_t *)(void *)h_heap(h, H_HEAP - 64);
+
+	*flag = 0;
+	*p = (struct flag_params){ h_address(h, H_HEAP - 64), 1 };
+	return flag;
+}
+
+/* Many streams, each with a kernel that waits and more behind it than the driver takes. */
+static void test_full_streams(void **state)
+{
+	enum { STREAMS = 24 };
+	volatile uint32_t *flag;
+	uint32_t stream[STREAMS];
+	struct flag_params p;
+	struct basics b;
+	struct harness h;
+
+	h_start(&h, NULL);
+	basics_load(&h, &b);
+	flag = host_flag(&h, &p);
+	for (int s = 0; s < STREAMS; s++) {
+		stream[s] = h_stream(&h, 1);
+		h_launch(&h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream[s], b.spin, 1, 1, &p, sizeof(p));
+		for (int i = 0; i < 1000; i++)
+			h_launch(&h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream[s], b.empty, 1, 1, NULL, 0);
+	}
+	assert_int_equal(h_call(&h, VGPU_OP_NOP, 0, NULL, 0, NULL, 0).status, 0);
+	assert_int_equal(h_call(&h, VGPU_OP_STREAM_QUERY, stream[0], NULL, 0, NULL, 0).status, 600);
+	*flag = 1;
+	for (int s = 0; s < STREAMS; s++)
+		assert_int_equal(h_finish(&h, stream[s]), 0);
+	assert_int_equal(h.producer.control.header->posted_errors, 0);
+	h_stop(&h);
+}
+
+static const char big_ptx[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
+			      ".visible .entry big(.param .align 8 .b8 p[4000]){\n\tret;\n}\n";
+
+static uint32_t big_function(struct harness *h)
+{
+	struct vgpu_call_module load = { .image = h_address(h, 0), .image_bytes = sizeof(big_ptx) - 1 };
+	static const uint8_t params[4000];
+	struct vgpu_function_info info;
+	struct h_reply r;
+	uint32_t f;
+
+	memcpy(h_heap(h, 0), big_ptx, sizeof(big_ptx));
+	r = h_call(h, VGPU_OP_MODULE_LOAD, 0, &load, sizeof(load), NULL, 0);
+	assert_int_equal(r.status, 0);
+	f = h_function(h, (uint32_t)r.value[0], "big", &info);
+	assert_int_equal(info.param_bytes, sizeof(params));
+	assert_int_equal(h_launch(h, VGPU_OP_LAUNCH_FIRST, 0, 0, f, 1, 1, params, sizeof(params)), 0);
+	return f;
+}
+
+/* Posts one command of a kind. */
+static void post_kind(struct harness *h, int kind, uint32_t stream, uint64_t mem, uint32_t big,
+		      uint32_t event)
+{
+	static const uint8_t bytes[32768];
+	struct vgpu_call_inline in = { .dst = mem, .bytes = kind == 1 ? 32768 : 4 };
+	struct vgpu_call_memset set = { .dst = mem, .count = 4096, .width = 4 };
+	struct vgpu_call_copy copy = { .dst = h_address(h, H_MIB), .src = mem, .bytes = 4096 };
+	struct vgpu_call_event record = { .event = event };
+	struct h_call c = { .op = VGPU_OP_COPY_INLINE, .stream = stream, .slot = VGPU_NO_SLOT,
+			    .head = &in, .head_bytes = sizeof(in), .tail = bytes, .tail_bytes = in.bytes };
+
+	switch (kind) {
+	case 0:
+		h_launch(h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream, big, 1, 1, bytes, 4000);
+		break;
+	case 1:
+	case 2:
+		h_put(h, &c);
+		break;
+	case 3:
+		h_post(h, VGPU_OP_MEMSET, stream, &set, sizeof(set));
+		break;
+	case 4:
+		h_post(h, VGPU_OP_COPY_D2H, stream, &copy, sizeof(copy));
+		break;
+	default:
+		h_post(h, VGPU_OP_EVENT_RECORD, stream, &record, sizeof(record));
+	}
+}
+
+/* Whatever fills a stream, the issue thread does not block in the driver: it answers. */
+static void test_full_kinds(void **state)
+{
+	static const int count[] = { 420, 78, 1500, 1500, 1500, 1500 };
+	struct vgpu_call_event event = { 0 };
+	volatile uint32_t *flag;
+	struct flag_params p;
+	uint32_t big, stream;
+	struct basics b;
+	struct harness h;
+	uint64_t mem;
+
+	h_start(&h, NULL);
+	basics_load(&h, &b);
+	big = big_function(&h);
+	mem = h_alloc(&h, 65536);
+	stream = h_stream(&h, 1);
+	event.event = (uint32_t)h_call(&h, VGPU_OP_EVENT_CREATE, 0, &event, sizeof(event), NULL, 0).value[0];
+	for (int kind = 0; kind < 6; kind++) {
+		print_message("kind %d\n", kind);
+		flag = host_flag(&h, &p);
+		h_launch(&h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream, b.spin, 1, 1, &p, sizeof(p));
+		for (int i = 0; i < count[kind]; i++)
+			post_kind(&h, kind, stream, mem, big, event.event);
+		for (int i = 0; i < 100; i++)
+			assert_int_equal(h_call(&h, VGPU_OP_NOP, 0, NULL, 0, NULL, 0).status, 0);
+		assert_int_equal(h_call(&h, VGPU_OP_STREAM_QUERY, stream, NULL, 0, NULL, 0).status, 600);
+		print_message("%d posted, %d refused\n", count[kind],
+			      (int)h.producer.control.header->posted_errors);
+		*flag = 1;
+		assert_int_equal(h_finish(&h, stream), 0);
+	}
+	assert_int_equal(h.producer.control.header->posted_errors, 0);
+	h_stop(&h);
+}
+
 static uint64_t issued(const struct harness *h, uint32_t stream)
 {
 	return __atomic_load_n(&h->producer.control.stream[stream].issued_bytes, __ATOMIC_ACQUIRE);
@@ -585,6 +710,7 @@ int main(void)
 		cmocka_unit_test(test_copies),	     cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_quota),	     cmocka_unit_test(test_kernel),
 		cmocka_unit_test(test_modules),	     cmocka_unit_test(test_full_stream),
+		cmocka_unit_test(test_full_streams), cmocka_unit_test(test_full_kinds),
 		cmocka_unit_test(test_gate),	     cmocka_unit_test(test_parked_order),
 		cmocka_unit_test(test_events),	     cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_fault),	     cmocka_unit_test(test_fault_parked),

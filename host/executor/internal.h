@@ -35,11 +35,20 @@
 #include "protocol/session/session.h"
 
 enum vx_limits {
-	VX_DEPTH = 512,		/* commands given to the driver per stream: it blocks near 1,024 */
-	VX_DEPTH_STREAMS = 8,	/* so many streams have a hardware queue of their own */
-	VX_DEPTH_MIN = 16,
-	VX_MARK_EVERY = 64,	/* a stream's progress is known this exactly */
-	VX_BATCH = 64,		/* entries between two looks at everything else */
+	/* what the driver has been given and the GPU has not done: the driver blocks its caller at
+	 * 1,021 commands or 4 MiB of them in one hardware queue, and streams share queues in a way
+	 * that it does not tell (docs/decisions/0004); so all streams together stay below one queue */
+	VX_FLYING = 480,	   /* commands of all streams; a stream with none may still give one */
+	VX_FLYING_STREAM = 384,	   /* of one stream, less when several are busy */
+	VX_FLYING_STREAM_MIN = 16,
+	VX_FLYING_BYTES = 2560 << 10,
+	VX_FLYING_BYTES_MOST = 3584 << 10, /* with those of streams that had none */
+	VX_LAUNCH_BYTES = 2048,	   /* of the queue that a launch takes besides its parameters */
+	VX_COMMAND_BYTES = 128,	   /* and any other command */
+	VX_MARK_EVERY = 64,	   /* commands; a stream's progress is known this exactly */
+	VX_MARK_BYTES = 256 << 10,
+	VX_MARKS = 16,		   /* of a stream that are remembered */
+	VX_BATCH = 32,		/* entries between two looks at everything else */
 	VX_JOBS = VGPU_SLOTS,	/* calls on helpers at once: each has a slot; as many of our own */
 	VX_RANGES = 1 << 16,	/* allocations and module variables of a session */
 	VX_HEAP_PARTS = 1 << 17,/* 2 MiB parts of the largest arena */
@@ -182,7 +191,11 @@ struct vx_stream {
 	bool dying;			/* STREAM_DESTROY has come */
 	bool destroyed;			/* and was answered: goes when it has run dry */
 	uint32_t users;			/* jobs */
-	uint64_t issued, done, marked;	/* commands given, known to be done, done word asked for */
+	/* commands given, marks among them; known to be done; before the last mark. And their bytes. */
+	uint64_t issued, done, marked;
+	uint64_t issued_queue, done_queue, marked_queue;
+	struct { uint64_t command, queue; } mark[VX_MARKS]; /* on their way, oldest at mark_first */
+	uint32_t mark_first, marks;
 	uint64_t issued_bytes;
 	uint64_t backlog;		/* bytes parked, of the stream class */
 	struct vx_parked *first, *last;
@@ -243,12 +256,13 @@ struct vx_session { /* grouped by thread: NOLINT(clang-analyzer-optin.performanc
 	struct vgpu_gate_page *gate;
 	struct vx_stream *parked; /* streams with parked entries */
 	uint64_t order;		  /* entries seen */
-	uint32_t entries_depth;	  /* VX_DEPTH, less with many streams */
-	uint32_t streams;
+	uint64_t flying;	  /* commands given and not known to be done, of all streams */
+	uint64_t flying_bytes;
 	uint32_t jobs;		  /* made and not finished */
 	uint32_t allocs;	  /* of them, that will add a device range */
 	uint64_t loading_bytes;	  /* of module images that they have copied */
 	bool space_moved;	  /* head or issued bytes since the last look at space_waiters */
+	uint64_t moved[VGPU_STREAMS / 64]; /* streams whose issued bytes are to be published */
 	bool ended;
 	uint64_t busy[VGPU_STREAMS / 64]; /* streams that may have work outstanding */
 	uint32_t watch_next;
@@ -315,7 +329,7 @@ void vx_reply(struct vx_session *s, uint32_t slot, uint32_t seq, uint32_t status
 	      const __u64 value[6]);
 void vx_reply_call(struct vx_session *s, const struct vx_call *call, uint32_t status,
 		   const __u64 value[6]);
-/* Wakes producers that wait for room, if there are any. */
+/* Publishes what streams have consumed, and wakes producers that wait for room. */
 void vx_wake_space(struct vx_session *s);
 
 /* ---- issue.c ---- */
@@ -325,6 +339,17 @@ void *vx_issue_run(void *session);
 /* ---- host.c: calls answered at once ---- */
 
 void vx_host_call(struct vx_session *s, const struct vx_call *call);
+
+/* ---- flying.c: what the driver has been given, so that it never blocks the issue thread ---- */
+
+/* How many commands more of so many bytes in the queue the stream may be given now. */
+uint64_t vx_flying_room(struct vx_session *s, struct vx_stream *stream, uint64_t bytes);
+/* Bytes of the hardware queue that one command of the call takes. */
+uint64_t vx_flying_bytes(const struct vx_call *call);
+/* The stream was given so many commands of so many bytes each. */
+void vx_flying_add(struct vx_session *s, struct vx_stream *stream, uint64_t commands, uint64_t bytes);
+/* The stream has done its commands up to `done`. */
+void vx_flying_done(struct vx_session *s, struct vx_stream *stream, uint64_t done);
 
 /* ---- stream.c: order, depth, parking ---- */
 

@@ -59,6 +59,13 @@ static bool issue_batch(struct vx_session *s)
 			break;
 		}
 		taken++;
+		/* while this one is issued the next comes from the other CPU's cache, if it is written:
+		 * a line that is still being written would be taken away from its writer */
+		if (vgpu_ring_ready(&s->ring)) {
+			__builtin_prefetch(s->ring.control.ring + s->ring.head % VGPU_RING_BYTES);
+			__builtin_prefetch(s->ring.control.ring +
+					   (s->ring.head + VGPU_CELL_BYTES) % VGPU_RING_BYTES);
+		}
 		entry_handle(s, (size_t)bytes);
 		if (s->ring.head - s->ring.published >= VGPU_RING_BYTES / 8)
 			vgpu_ring_publish(&s->ring);

@@ -52,6 +52,14 @@ void vx_wake_space(struct vx_session *s)
 {
 	struct vgpu_session_header *h = s->ring.control.header;
 
+	for (uint32_t word = 0; word < VGPU_STREAMS / 64; word++) {
+		for (; s->moved[word]; s->moved[word] &= s->moved[word] - 1) {
+			uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(s->moved[word]);
+
+			__atomic_store_n(&s->ring.control.stream[i].issued_bytes,
+					 s->stream[i].issued_bytes, __ATOMIC_RELEASE);
+		}
+	}
 	s->space_moved = false;
 	/* head and issued bytes before the look at waiters: they do it the other way round */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

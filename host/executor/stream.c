@@ -2,10 +2,10 @@
 /*
  * Streams: which command may go to the driver now, and which must park.
  *
- * The driver blocks a caller when a stream's queue is full (about 1,024 commands). Were the issue
- * thread to block there, a kernel that waits for a flag set by another stream's kernel would wait
- * for ever, since that one could not be issued. So commands in flight are counted and a stream is
- * never filled; what it cannot take, or what the gate holds, parks in its FIFO.
+ * The driver blocks a caller when a queue is full. Were the issue thread to block there, a kernel
+ * that waits for a flag set by another stream's kernel would wait for ever, since that one could
+ * not be issued. So queues are never filled (flying.c); what a stream cannot take, or what the gate
+ * holds, parks in its FIFO.
  *
  * CUDA's order across streams is kept among parked entries by their order numbers:
  * - a command of the legacy stream waits for parked entries of blocking streams that came before
@@ -27,22 +27,6 @@ uint32_t vx_stream_index(const struct vx_session *s, const struct vx_stream *str
 static bool gate_open(const struct vx_session *s)
 {
 	return __atomic_load_n(&s->gate->gate, __ATOMIC_ACQUIRE) != 0;
-}
-
-/* How many commands more the stream takes. */
-static uint64_t stream_room(struct vx_session *s, struct vx_stream *st)
-{
-	uint64_t done;
-
-	if (st->issued - st->done < s->entries_depth)
-		return s->entries_depth - (st->issued - st->done);
-	done = __atomic_load_n(&s->gpu->mark[vx_stream_index(s, st) * 8], __ATOMIC_ACQUIRE);
-	/* kernels can reach that word: a wrong value must not become a huge room */
-	if (done > st->done && done <= st->issued)
-		st->done = done;
-	if (st->issued - st->done < s->entries_depth)
-		return s->entries_depth - (st->issued - st->done);
-	return 0;
 }
 
 static bool event_lets(const struct vx_call *c, const struct vx_parked *own)
@@ -76,7 +60,7 @@ static bool streams_let(const struct vx_session *s, const struct vx_stream *st, 
 static bool stream_may_issue(struct vx_session *s, struct vx_stream *st, const struct vx_call *c,
 			     const struct vx_parked *parked)
 {
-	if (!gate_open(s) || st->first != parked || !stream_room(s, st))
+	if (!gate_open(s) || st->first != parked || !vx_flying_room(s, st, vx_flying_bytes(c)))
 		return false;
 	if (!s->parked)
 		return true;
@@ -99,39 +83,20 @@ void vx_stream_consumed(struct vx_session *s, const struct vx_call *c)
 	if (c->class != VGPU_CLASS_STREAM || i >= VGPU_STREAMS)
 		return;
 	s->stream[i].issued_bytes += vgpu_ring_cells(c->entry->bytes) * VGPU_CELL_BYTES;
-	__atomic_store_n(&s->ring.control.stream[i].issued_bytes, s->stream[i].issued_bytes,
-			 __ATOMIC_RELEASE);
+	/* published with the batch: the client may be looking at that line all the time */
+	s->moved[i / 64] |= 1ull << (i % 64);
 	s->space_moved = true;
-}
-
-static void stream_mark(struct vx_session *s, struct vx_stream *st)
-{
-	uint32_t i = vx_stream_index(s, st);
-
-	st->marked = st->issued;
-	vx_check(s, s->gpu->cu.cuStreamWriteValue64(st->cu, s->gpu->mark_device + i * VGPU_CELL_BYTES,
-						    st->issued, 0));
-}
-
-static void stream_count(struct vx_session *s, struct vx_stream *st, uint64_t commands)
-{
-	uint32_t i = vx_stream_index(s, st);
-
-	st->issued += commands;
-	s->stats.commands += commands;
-	s->busy[i / 64] |= 1ull << (i % 64);
-	if (st->issued - st->marked >= VX_MARK_EVERY)
-		stream_mark(s, st);
 }
 
 /* Gives the command to the driver; true: all of it, and it is answered. */
 static bool stream_issue(struct vx_session *s, struct vx_stream *st, struct vx_call *c)
 {
-	uint64_t commands = 0;
+	uint64_t bytes = vx_flying_bytes(c), commands = 0;
 	uint32_t status = 0;
-	bool all = vx_command_issue(s, c, st->cu, stream_room(s, st), &commands, &status);
+	bool all = vx_command_issue(s, c, st->cu, vx_flying_room(s, st, bytes), &commands, &status);
 
-	stream_count(s, st, commands);
+	s->stats.commands += commands;
+	vx_flying_add(s, st, commands, bytes);
 	if (!all)
 		return false;
 	vx_stream_consumed(s, c);
@@ -264,7 +229,8 @@ static void launch_finish(struct vx_job *job)
 	if (!job->status)
 		job->function->launched = true;
 	s->stats.launches++;
-	stream_count(s, st, 1);
+	s->stats.commands++;
+	vx_flying_add(s, st, 1, vx_flying_bytes(c));
 	vx_stream_consumed(s, c);
 	vx_reply_call(s, c, job->status, NULL);
 	stream_pop(s, st);
@@ -378,34 +344,21 @@ bool vx_stream_event_parked(const struct vx_event *e)
 	return false;
 }
 
-/* Streams beyond the hardware's queues share them, so their depths must add up to one. */
-static void streams_set_depth(struct vx_session *s)
-{
-	uint32_t depth = VX_DEPTH;
-
-	if (s->streams > VX_DEPTH_STREAMS)
-		depth = VX_DEPTH * VX_DEPTH_STREAMS / s->streams;
-	s->entries_depth = depth < VX_DEPTH_MIN ? VX_DEPTH_MIN : depth;
-}
-
 void vx_stream_open(struct vx_session *s, uint32_t handle, CUstream cu, bool nonblocking)
 {
 	struct vgpu_stream_progress *progress = &s->ring.control.stream[handle];
 
 	s->stream[handle] = (struct vx_stream){ .used = true, .cu = cu, .nonblocking = nonblocking };
 	s->gpu->mark[handle * 8] = 0;
+	s->moved[handle / 64] &= ~(1ull << (handle % 64));
 	__atomic_store_n(&progress->completed, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&progress->issued_bytes, 0, __ATOMIC_RELEASE);
-	s->streams++;
-	streams_set_depth(s);
 }
 
 void vx_stream_close(struct vx_session *s, uint32_t handle)
 {
 	s->stream[handle].used = false;
 	s->busy[handle / 64] &= ~(1ull << (handle % 64));
-	s->streams--;
-	streams_set_depth(s);
 }
 
 bool vx_stream_outstanding(const struct vx_session *s)

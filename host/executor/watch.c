@@ -79,11 +79,12 @@ static void watch_finish(struct vx_job *job)
 	if (!job->status) {
 		s->watch_period_ns = VX_WATCH_NS;
 		if (st->done < job->issued)
-			st->done = job->issued;
-		if (st->done == st->issued && !st->destroyed)
-			s->busy[i / 64] &= ~(1ull << (i % 64));
-		else if (st->done == st->issued)
+			vx_flying_done(s, st, job->issued);
+		/* unless it was given more meanwhile */
+		if (st->done == st->issued && st->destroyed)
 			watch_destroy(s, st);
+		else if (st->done == st->issued)
+			s->busy[i / 64] &= ~(1ull << (i % 64));
 	} else if (s->watch_period_ns < VX_WATCH_MAX_NS) {
 		s->watch_period_ns += s->watch_period_ns / 4; /* long kernels: less often */
 	}
