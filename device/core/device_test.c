@@ -113,6 +113,9 @@ static void vectors(void **state)
 	struct bench b;
 
 	bench_make(&b, 64);
+	/* behind the last session there is nothing */
+	for (unsigned int offset = VGPU_REG_SESSION; offset < VGPU_DEVICE_DOORBELLS; offset += 4)
+		assert_int_equal(reg(&b, offset), 0);
 	for (unsigned int sid = 0; sid < 64; sid++)
 		assert_int_equal(b.vector[sid], 0);
 	set(&b, VGPU_REG_VECTORS, 4);
@@ -445,6 +448,8 @@ static void reset_ends_all_sessions(void **state)
 	assert_int_equal(st.st_blocks, 0);
 	assert_int_equal(window[61 * MIB], 0);
 	bench_open(&b, 3, 0, 1);
+	/* what no session had is not the device's to touch */
+	window[2 * MIB] = window[50 * MIB] = 7;
 
 	/* a reset that the host cannot finish stays unfinished, and the next one asks again */
 	set(&b, VGPU_REG_RESET, 1);
@@ -456,6 +461,8 @@ static void reset_ends_all_sessions(void **state)
 	bench_expect(&b, VGPU_LINK_RESET, NULL);
 	bench_answer(&b, VGPU_LINK_RESET_DONE, 0, 0);
 	assert_int_equal(reg(&b, VGPU_REG_STATUS), VGPU_STATUS_LINKED);
+	assert_int_equal(window[2 * MIB], 0);
+	assert_int_equal(window[50 * MIB], 7);
 	munmap(window, BENCH_WINDOW);
 	bench_free(&b);
 }

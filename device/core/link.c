@@ -213,7 +213,6 @@ void vgpu_device_link_drop(struct vgpu_device *dev, uint32_t error, const char *
 		dev->delay_ns = DELAY_MOST_NS;
 	dev->link = LINK_DOWN;
 	dev->link_error = error;
-	dev->reset_sent = false;
 	vgpu_device_sessions_unlink(dev);
 	vgpu_device_status_update(dev);
 	connect_later(dev);

@@ -258,6 +258,39 @@ static void mediator_that_does_not_read(void **state)
 	bench_free(&b);
 }
 
+/* What the guest asks for while its sessions are still being named comes after them. */
+static void open_while_resuming(void **state)
+{
+	unsigned int small = 4096, got = 0;
+	union bench_packet p;
+	struct bench b;
+
+	bench_link(&b, 64);
+	for (unsigned int sid = 0; sid < 20; sid++)
+		bench_open(&b, sid, sid * 2 * MIB, 0);
+	bench_hang_up(&b);
+	bench_turn(&b);
+	bench_tick(&b);
+	bench_accept(&b, NULL);
+	assert_int_equal(setsockopt(b.watched, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	bench_welcome(&b, 0);
+	assert_true(b.events & POLLOUT);
+	command(&b, VGPU_COMMAND_OPEN, 63, 60 * MIB, 0, 0);
+	command(&b, VGPU_COMMAND_HEAP_ADD, 19, 0, 50 * MIB, 2 * MIB);
+	while (bench_receive(&b, &p) == VGPU_LINK_RESUME)
+		assert_int_equal(p.h.sid, got++);
+	assert_int_equal(got, 20);
+	assert_int_equal(p.h.type, VGPU_LINK_RESUMED);
+	for (unsigned int i = 0; i < 2; i++) {
+		uint32_t type = bench_receive(&b, &p);
+
+		assert_int_equal(type, p.h.sid == 63 ? VGPU_LINK_OPEN : VGPU_LINK_HEAP_ADD);
+		assert_true(p.h.sid == 63 || p.heap.flags == 0);
+	}
+	assert_int_equal(bench_receive(&b, &p), 0);
+	bench_free(&b);
+}
+
 static void unsent_commands_fail_with_the_link(void **state)
 {
 	struct bench b;
@@ -421,6 +454,7 @@ int main(void)
 		cmocka_unit_test(reset_while_the_mediator_is_away),
 		cmocka_unit_test(reset_between_hello_and_welcome),
 		cmocka_unit_test(mediator_that_does_not_read),
+		cmocka_unit_test(open_while_resuming),
 		cmocka_unit_test(unsent_commands_fail_with_the_link),
 		cmocka_unit_test(wrong_messages_end_the_link),
 		cmocka_unit_test(wrong_welcomes),
