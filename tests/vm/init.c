@@ -100,6 +100,21 @@ static int mount_at(const char *source, const char *target, const char *type, un
 	return 0;
 }
 
+/* What the device manager of a full system makes; shells need them for <(...). */
+static void link_standard_files(const char *root)
+{
+	static const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" }, { "/proc/self/fd/0", "/dev/stdin" },
+						{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" } };
+	char path[256];
+	size_t i;
+
+	for (i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", root, links[i][1]);
+		if (symlink(links[i][0], path) && errno != EEXIST)
+			say("linking %s failed: %s", path, strerror(errno));
+	}
+}
+
 static void mount_kernel_file_systems(const char *root)
 {
 	static const struct { const char *type, *target, *options; } table[] = {
@@ -123,6 +138,7 @@ static void mount_kernel_file_systems(const char *root)
 			continue;
 		mount_at(table[i].type, target, table[i].type, 0, table[i].options);
 	}
+	link_standard_files(root);
 }
 
 static int load_module(const char *path)
