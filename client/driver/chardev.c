@@ -18,6 +18,7 @@
 static struct class *vgpu_class;
 static dev_t vgpu_numbers;
 static DEFINE_IDA(vgpu_minors);
+static DECLARE_WAIT_QUEUE_HEAD(vgpu_released);
 
 static int vgpu_open(struct inode *inode, struct file *filp)
 {
@@ -147,6 +148,7 @@ int vgpu_chardev_number(struct vgpu_device *dev)
 void vgpu_chardev_release_number(int minor)
 {
 	ida_free(&vgpu_minors, minor);
+	wake_up_all(&vgpu_released);
 }
 
 /* The device node appears; everything that it needs works already. */
@@ -186,8 +188,10 @@ int vgpu_chardev_init(void)
 	return 0;
 }
 
+/* Files hold the module, but others may hold a device for a moment: its release is our code. */
 void vgpu_chardev_uninit(void)
 {
+	wait_event(vgpu_released, ida_is_empty(&vgpu_minors));
 	class_destroy(vgpu_class);
 	unregister_chrdev_region(vgpu_numbers, VGPU_MINORS);
 	ida_destroy(&vgpu_minors);

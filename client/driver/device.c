@@ -39,13 +39,15 @@ static void device_restart(struct work_struct *work)
 static void device_release(struct device *device)
 {
 	struct vgpu_device *dev = container_of(device, struct vgpu_device, dev);
+	int minor = dev->minor;
 
-	vgpu_chardev_release_number(dev->minor);
 	cleanup_srcu_struct(&dev->srcu);
 	bitmap_free(dev->extent_map);
 	kfree(dev->vector);
 	pci_dev_put(dev->pdev);
 	kfree(dev);
+	/* Last: the module may go after it. */
+	vgpu_chardev_release_number(minor);
 }
 
 /* put_device(&dev->dev) undoes it. All locks exist from here on, interrupts come later. */

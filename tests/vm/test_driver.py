@@ -87,6 +87,24 @@ class DriverTest(unittest.TestCase):
         self.assertEqual(self.host.faults, [])
         self.host.wait(lambda: not self.host.live, 'the end of all sessions on the host')
 
+    def slot(self):
+        """The device's address on the PCI bus."""
+        return self.vm.run('ls /sys/bus/pci/drivers/vgpu | grep :').out.strip()
+
+    def unbind(self, slot):
+        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/unbind' % slot)
+
+    def bind(self, slot):
+        """Binds until the device is vgpu0: a file that is still open keeps the number for a while."""
+        def bound():
+            self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/bind' % slot)
+            if self.vm.run('ls /sys/class/vgpu').out == 'vgpu0\n':
+                return True
+            self.unbind(slot)
+            return False
+        until(bound, 'the return of vgpu0')
+        self.linked()
+
     def drvtest(self, *arguments):
         """Runs drvtest to its end; returns its output."""
         result = self.vm.run('%s %s' % (self.program, ' '.join(map(str, arguments))), check=False)
@@ -280,9 +298,6 @@ class DriverMediator(DriverTest):
 class DriverLifetime(DriverTest):
     """The device goes while files and mappings are open."""
 
-    def slot(self):
-        return self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
-
     def survivor(self, code, after):
         command = self.start('survive', code, after)
         command.wait_output('waiting')
@@ -291,14 +306,13 @@ class DriverLifetime(DriverTest):
     def test_unbind(self):
         slot = self.slot()
         command = self.survivor(SESSION_UNPLUGGED, 'gone')
-        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/unbind' % slot)
+        self.unbind(slot)
         command.wait_output('ended')
         command.write(b'go\n')
         command.wait_output('survived')
         self.finish(command)
         self.assertNotIn('vgpu-window', self.vm.run('cat /proc/iomem').out)
-        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/bind' % slot)
-        self.linked()
+        self.bind(slot)
         self.drvtest('basic')
 
     def test_bound_again_while_old_files_are_open(self):
@@ -313,7 +327,8 @@ class DriverLifetime(DriverTest):
         self.vm.run('VGPU_DEVICE=/dev/%s %s basic' % (name, self.program))
         command.kill()
         command.wait(60)
-        self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
+        self.unbind(slot)
+        self.bind(slot)
 
     def test_registers_vanish(self):
         """The device stops decoding its addresses, as after a surprise removal."""
@@ -323,12 +338,11 @@ class DriverLifetime(DriverTest):
         self.assertRegex(self.drvtest('refused', 'open'), 'errno (5|19) result 0x[35]')
         self.assertIn('errno', self.drvtest('refused', 'open'))
         self.assertNotIn('linked', self.sysfs('status'))
-        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/unbind' % slot)
+        self.unbind(slot)
         command.wait_output('ended')
         command.write(b'go\n')
         self.finish(command)
-        self.vm.run('echo %s >/sys/bus/pci/drivers/vgpu/bind' % slot)
-        self.linked()
+        self.bind(slot)
         self.drvtest('basic')
 
     def test_reload(self):
@@ -403,19 +417,19 @@ class DriverHammer(DriverTest):
                 self.meanwhile(seed, end)
 
     def test_resets(self):
-        slot = self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
+        slot = self.slot()
         for seed in self.seeds:
             with self.subTest(seed=seed):
                 self.meanwhile(seed, lambda _: self.vm.run('echo 1 >/sys/bus/pci/devices/%s/reset' % slot))
 
     def test_unbind(self):
-        slot = self.vm.run('basename $(readlink -f %sdevice)' % SYSFS).out.strip()
+        slot = self.slot()
         for seed in self.seeds:
             with self.subTest(seed=seed):
                 self.meanwhile(seed, lambda _: self.vm.run(
                     'cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot)))
-        # Files that were open have kept vgpu0 from coming back.
-        self.vm.run('cd /sys/bus/pci/drivers/vgpu; echo %s >unbind; echo %s >bind' % (slot, slot))
+        self.unbind(slot)
+        self.bind(slot)
 
     def test_mediator_comes_and_goes(self):
         def toggle(number):
@@ -440,7 +454,10 @@ class DriverHotPlug(DriverTest):
         self.finish(command)
         self.host.wait(lambda: self.host.link is None, 'the end of the link')
         self.vm.plug(self.stub)
-        until(lambda: self.vm.run('cat %sstatus' % SYSFS, check=False).out.strip() == 'linked', 'the new device')
+        until(lambda: ':' in self.vm.run('ls /sys/bus/pci/drivers/vgpu').out, 'the new device')
+        slot = self.slot()
+        self.unbind(slot)
+        self.bind(slot)
         self.drvtest('basic')
 
 

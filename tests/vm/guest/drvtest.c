@@ -734,6 +734,7 @@ static bool touch_kills(volatile uint8_t *at)
 static void survive(struct gpu *gpu, uint32_t code, bool revoked)
 {
 	struct waiter waiter = { .gpu = gpu };
+	uint8_t *ring = gpu->control + VGPU_RING_OFFSET;
 	struct vgpu_uapi_heap_add add;
 	pthread_t thread;
 
@@ -752,10 +753,12 @@ static void survive(struct gpu *gpu, uint32_t code, bool revoked)
 		usleep(1000);
 	}
 	if (revoked) {
-		CHECK(gpu->control[VGPU_RING_OFFSET] == 0);
-		gpu->control[VGPU_RING_OFFSET] = 1;
+		/* One page and one mapping after the other is revoked: these may be the last. */
+		for (int i = 0; i < 10000 && *(volatile uint8_t *)ring; i++)
+			usleep(1000);
+		CHECK(*ring == 0);
+		*ring = 1;
 		*gpu->doorbell = 0;
-		/* One mapping after the other is revoked: this one may be the last. */
 		for (int i = 0; i < 10000 && !touch_kills(gpu->heap); i++)
 			usleep(1000);
 		CHECK(touch_kills(gpu->heap));
