@@ -220,9 +220,30 @@ static void stream_destroy(struct vx_session *s, const struct vx_call *c)
 	vx_job_start(s, job);
 }
 
+/* A wait that blocks in the driver is woken by an interrupt, but only a few dozen can be under way
+ * before the driver blocks everybody: the others ask now and then. */
+static bool sync_enter(struct vx_session *s)
+{
+	if (atomic_fetch_add(&s->syncs, 1) < VX_SYNCS)
+		return true;
+	atomic_fetch_sub(&s->syncs, 1);
+	return false;
+}
+
 static void sync_run(struct vx_job *job)
 {
-	job->status = vx_check(job->session, job->session->gpu->cu.cuStreamSynchronize(job->stream->cu));
+	struct vx_session *s = job->session;
+	uint64_t ns = 0;
+	CUresult rc;
+
+	if (sync_enter(s)) {
+		rc = s->gpu->cu.cuStreamSynchronize(job->stream->cu);
+		atomic_fetch_sub(&s->syncs, 1);
+	} else {
+		while ((rc = s->gpu->cu.cuStreamQuery(job->stream->cu)) == CUDA_ERROR_NOT_READY)
+			ns = vx_doze(ns);
+	}
+	job->status = vx_check(s, rc);
 }
 
 static void stream_sync(struct vx_session *s, const struct vx_call *c)
@@ -248,7 +269,14 @@ static void stream_sync(struct vx_session *s, const struct vx_call *c)
 
 static void context_run(struct vx_job *job)
 {
-	job->status = vx_check(job->session, job->session->gpu->cu.cuCtxSynchronize());
+	struct vx_session *s = job->session;
+	uint64_t ns = 0;
+
+	/* those who wait in the driver wait for less than this call, so none of them waits for it */
+	while (!sync_enter(s))
+		ns = vx_doze(ns);
+	job->status = vx_check(s, s->gpu->cu.cuCtxSynchronize());
+	atomic_fetch_sub(&s->syncs, 1);
 }
 
 static void context_sync(struct vx_session *s, const struct vx_call *c)

@@ -390,7 +390,6 @@ static void test_full_kinds(void **state)
 	stream = h_stream(&h, 1);
 	event.event = (uint32_t)h_call(&h, VGPU_OP_EVENT_CREATE, 0, &event, sizeof(event), NULL, 0).value[0];
 	for (int kind = 0; kind < 6; kind++) {
-		print_message("kind %d\n", kind);
 		flag = host_flag(&h, &p);
 		h_launch(&h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream, b.spin, 1, 1, &p, sizeof(p));
 		for (int i = 0; i < count[kind]; i++)
@@ -398,12 +397,55 @@ static void test_full_kinds(void **state)
 		for (int i = 0; i < 100; i++)
 			assert_int_equal(h_call(&h, VGPU_OP_NOP, 0, NULL, 0, NULL, 0).status, 0);
 		assert_int_equal(h_call(&h, VGPU_OP_STREAM_QUERY, stream, NULL, 0, NULL, 0).status, 600);
-		print_message("%d posted, %d refused\n", count[kind],
-			      (int)h.producer.control.header->posted_errors);
 		*flag = 1;
 		assert_int_equal(h_finish(&h, stream), 0);
 	}
 	assert_int_equal(h.producer.control.header->posted_errors, 0);
+	h_stop(&h);
+}
+
+/* As many waits as there are slots, for streams that stand still: everybody else is served. */
+static void test_many_waits(void **state)
+{
+	enum { STREAMS = 4, WAITS = 240 };
+	struct vgpu_call_event event = { 0 };
+	uint32_t stream[STREAMS], seq[WAITS + 1];
+	volatile uint32_t *flag;
+	struct flag_params p;
+	struct basics b;
+	struct harness h;
+
+	h_start(&h, NULL);
+	basics_load(&h, &b);
+	event.event = (uint32_t)h_call(&h, VGPU_OP_EVENT_CREATE, 0, &event, sizeof(event), NULL, 0).value[0];
+	flag = host_flag(&h, &p);
+	for (int s = 0; s < STREAMS; s++) {
+		stream[s] = h_stream(&h, 1);
+		h_launch(&h, VGPU_OP_LAUNCH, VGPU_NO_SLOT, stream[s], b.spin, 1, 1, &p, sizeof(p));
+	}
+	h_post(&h, VGPU_OP_EVENT_RECORD, stream[0], &event, sizeof(event));
+	for (uint32_t i = 1; i <= WAITS; i++) {
+		struct h_call c = { .op = VGPU_OP_STREAM_SYNC, .slot = i, .stream = stream[i % STREAMS] };
+
+		if (i % 8 == 5)
+			c = (struct h_call){ .op = VGPU_OP_CONTEXT_SYNC, .slot = i };
+		if (i % 8 == 6)
+			c = (struct h_call){ .op = VGPU_OP_EVENT_SYNC, .slot = i, .head = &event,
+					     .head_bytes = sizeof(event) };
+		seq[i] = h_put(&h, &c);
+	}
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(h_call(&h, VGPU_OP_NOP, 0, NULL, 0, NULL, 0).status, 0);
+	usleep(100000);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(h_call(&h, VGPU_OP_NOP, 0, NULL, 0, NULL, 0).status, 0);
+	for (int s = 0; s < STREAMS; s++)
+		assert_int_equal(h_launch(&h, VGPU_OP_LAUNCH, 0, stream[s], b.empty, 1, 1, NULL, 0), 0);
+	for (uint32_t i = 1; i <= WAITS; i++)
+		assert_false(h_replied(&h, i, seq[i]));
+	*flag = 1;
+	for (uint32_t i = 1; i <= WAITS; i++)
+		assert_int_equal(h_wait(&h, i, seq[i]).status, 0);
 	h_stop(&h);
 }
 
@@ -690,8 +732,11 @@ static void test_control(void **state)
 static void test_no_driver(void **state)
 {
 	const char *driver = getenv("VGPU_TEST_DRIVER");
-	char *kept = strdup(driver);
 	struct harness h;
+	char *kept;
+
+	assert_non_null(driver);
+	kept = strdup(driver);
 
 	setenv("VGPU_TEST_DRIVER", "/nonexistent/libcuda.so.1", 1);
 	h_spawn(&h, NULL);
@@ -711,6 +756,7 @@ int main(void)
 		cmocka_unit_test(test_quota),	     cmocka_unit_test(test_kernel),
 		cmocka_unit_test(test_modules),	     cmocka_unit_test(test_full_stream),
 		cmocka_unit_test(test_full_streams), cmocka_unit_test(test_full_kinds),
+		cmocka_unit_test(test_many_waits),
 		cmocka_unit_test(test_gate),	     cmocka_unit_test(test_parked_order),
 		cmocka_unit_test(test_events),	     cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_fault),	     cmocka_unit_test(test_fault_parked),

@@ -41,22 +41,33 @@ static const char *need_env(const char *name)
 	return value;
 }
 
-static void exec_executor(int sock, const char *extra)
+struct command {
+	char *args[8];
+	char relax[128];
+};
+
+/* In the parent: a test that fails in a forked child would go on there with all tests after it. */
+static void command_make(struct command *c)
 {
-	char *args[8] = { (char *)need_env("VGPU_TEST_EXECUTOR"), "--driver",
-			  (char *)need_env("VGPU_TEST_DRIVER"), NULL };
-	char *relax = getenv("VGPU_TEST_RELAX");
+	const char *relax = getenv("VGPU_TEST_RELAX");
 	int n = 3;
 
-	for (char *word = relax ? strtok(relax, " ") : NULL; word && n < 7; word = strtok(NULL, " "))
-		args[n++] = word;
-	args[n] = NULL;
-	dup2(sock, VGPU_EXECUTOR_SOCKET_FD);
-	fcntl(VGPU_EXECUTOR_SOCKET_FD, F_SETFD, 0);
+	*c = (struct command){ { (char *)need_env("VGPU_TEST_EXECUTOR"), "--driver",
+				 (char *)need_env("VGPU_TEST_DRIVER") } };
+	snprintf(c->relax, sizeof(c->relax), "%s", relax ? relax : "");
+	for (char *word = strtok(c->relax, " "); word && n < 7; word = strtok(NULL, " "))
+		c->args[n++] = word;
+}
+
+/* In the child: never returns, and calls nothing of cmocka. */
+__attribute__((noreturn)) static void exec_executor(const struct command *c, int sock, const char *extra)
+{
+	if (dup2(sock, VGPU_EXECUTOR_SOCKET_FD) < 0 || fcntl(VGPU_EXECUTOR_SOCKET_FD, F_SETFD, 0) < 0)
+		_exit(126);
 	if (extra)
 		putenv((char *)extra);
-	execv(args[0], args);
-	perror(args[0]);
+	execv(c->args[0], c->args);
+	perror(c->args[0]);
 	_exit(127);
 }
 
@@ -90,14 +101,16 @@ void h_spawn(struct harness *h, const char *extra)
 {
 	const struct timeval limit = { .tv_sec = 60 };
 	struct vgpu_executor_header hello = { 0 };
+	struct command command;
 	int pair[2];
 
+	command_make(&command);
 	*h = (struct harness){ .arena = VGPU_ARENAS - 1, .window = -1 };
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	h->pid = fork();
 	assert_true(h->pid >= 0);
 	if (!h->pid)
-		exec_executor(pair[1], extra);
+		exec_executor(&command, pair[1], extra);
 	close(pair[1]);
 	h->sock = pair[0];
 	setsockopt(h->sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));

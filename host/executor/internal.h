@@ -55,6 +55,9 @@ enum vx_limits {
 	VX_REGISTER_BYTES = 64 << 20, /* heap registered with the driver at once */
 	VX_LOADING_BYTES = 1 << 30, /* module images being loaded at once: all threads together */
 	VX_ALIGN = 2 << 20,	/* heap runs are whole huge pages */
+	VX_SYNCS = 16,		/* waits in the driver at once; each may take one of 56 places */
+	VX_DOZE_NS = 4000,
+	VX_DOZE_MAX_NS = 250000,
 	VX_WATCH_NS = 1000000,	/* how often outstanding streams are asked for faults */
 	VX_WATCH_MAX_NS = 8000000,
 	VX_PARKED_NS = 20000,	/* how often parked entries are looked at */
@@ -287,6 +290,7 @@ struct vx_session { /* grouped by thread: NOLINT(clang-analyzer-optin.performanc
 	_Alignas(64) _Atomic(struct vx_job *) done;
 	_Atomic bool asleep;
 	_Atomic bool slot_busy[VGPU_SLOTS];
+	_Atomic uint32_t syncs; /* helpers that wait in the driver */
 
 	_Alignas(64) uint8_t entry[(VGPU_ENTRY_MAX + 63) / 64 * 64];
 };
@@ -374,6 +378,9 @@ uint32_t vx_stream_index(const struct vx_session *s, const struct vx_stream *str
 /* Has a helper ask an outstanding stream for faults and progress. */
 void vx_stream_watch(struct vx_session *s);
 uint64_t vx_now_ns(void);
+/* Helper threads that ask until something is done: sleeps a quarter longer than `ns`, which the
+ * last call returned (0 at first), and returns how long. */
+uint64_t vx_doze(uint64_t ns);
 
 /* ---- command.c: one stream command ---- */
 

@@ -6,6 +6,7 @@
 #include "host/executor/internal.h"
 
 #include <errno.h>
+#include <sys/prctl.h>
 
 enum { POOL_STACK = 8 << 20 }; /* compilers recurse; only touched pages count */
 
@@ -21,6 +22,7 @@ static struct {
 
 static void *pool_thread(void *unused)
 {
+	prctl(PR_SET_TIMERSLACK, 1000); /* vx_doze() sleeps shortly */
 	pool.gpu->cu.cuCtxSetCurrent(pool.gpu->context);
 	pthread_mutex_lock(&pool.lock);
 	for (;;) {

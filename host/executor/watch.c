@@ -17,6 +17,18 @@ uint64_t vx_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
+uint64_t vx_doze(uint64_t ns)
+{
+	struct timespec t;
+
+	ns = ns < VX_DOZE_NS ? VX_DOZE_NS : ns + ns / 4;
+	if (ns > VX_DOZE_MAX_NS)
+		ns = VX_DOZE_MAX_NS;
+	t = (struct timespec){ 0, (long)ns };
+	nanosleep(&t, NULL);
+	return ns;
+}
+
 static bool watch_next(struct vx_session *s, uint32_t *ret_stream)
 {
 	for (uint32_t k = 0; k < VGPU_STREAMS; k++) {
