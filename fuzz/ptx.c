@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MEMORY = 1024, KERNELS = 8 };
+enum { MEMORY = 1024, KERNELS = 64 };
 
 static _Alignas(64) unsigned char memory[MEMORY];
 
