@@ -60,6 +60,21 @@ bool med_config_is_executor(struct med_config *c, uint32_t id, const uint8_t vm_
 	return found;
 }
 
+int med_config_find_executor(struct med_config *c, uint32_t id, uint8_t ret_vm_uuid[16])
+{
+	sqlite3_stmt *s = NULL;
+	int rc = -ENOENT;
+
+	sqlite3_prepare_v2(c->db, "SELECT vm_uuid FROM executor WHERE id = ?", -1, &s, NULL);
+	sqlite3_bind_int64(s, 1, id);
+	if (s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, 0) == 16) {
+		memcpy(ret_vm_uuid, sqlite3_column_blob(s, 0), 16);
+		rc = 0;
+	}
+	sqlite3_finalize(s);
+	return rc;
+}
+
 void med_config_remove_executor(struct med_config *c, uint32_t id)
 {
 	sqlite3_stmt *s = NULL;

@@ -42,6 +42,14 @@ bool med_executors_adopting(const struct med *m)
 	return false;
 }
 
+bool med_executors_adopting_vm(const struct med *m, const uint8_t vm_uuid[16])
+{
+	for (struct med_executor *e = m->executors; e; e = e->next)
+		if (e->state == MED_STARTING && e->has_vm && !memcmp(e->vm_uuid, vm_uuid, 16))
+			return true;
+	return false;
+}
+
 /* What was started by an earlier mediator and has not said a word until now is not waited for. */
 void med_executors_greet_end(struct med *m)
 {
@@ -74,12 +82,11 @@ bool med_executors_of_earlier(const struct med_link *l)
 	/* the jailer has not said yet which there are */
 	if (!l->med->jailer.listed && l->med->grace.armed)
 		return true;
-	for (struct med_executor *e = l->med->executors; e; e = e->next) {
-		if (e->state == MED_STARTING && e->adopted)
-			return true; /* it has not said whose it is */
+	if (med_executors_adopting_vm(l->med, l->vm->config.uuid))
+		return true;
+	for (struct med_executor *e = l->med->executors; e; e = e->next)
 		if (e->report[0] >= 0 && !e->session && of_link(e, l))
 			return true;
-	}
 	return false;
 }
 
@@ -140,6 +147,7 @@ int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int soc
 	e->uid = j->uid;
 	e->sandbox = j->sandbox;
 	e->adopted = !j->tag;
+	e->has_vm = e->adopted && !med_config_find_executor(m->config, e->id, e->vm_uuid);
 	e->seen = true;
 	e->timer.fire = timer_fired;
 	e->report[0] = e->report[1] = e->report[2] = e->slot = -1;
@@ -259,11 +267,11 @@ void med_executors_balance(struct med *m)
 	unsigned int waiting, coming, want;
 	struct med_executor *e;
 
-	/* the pages of sessions from before a restart must be known first */
-	if (med_executors_adopting(m))
+	/* which sessions there are from before a restart must be known first */
+	if (!m->jailer.ever_listed)
 		return;
-	while (m->waiting && (e = med_executor_warm(m)))
-		med_session_serve(m, e);
+	while ((e = med_executor_warm(m)) && med_session_serve(m, e))
+		;
 	waiting = med_session_waiting(m);
 	coming = med_executors_count(m, MED_STARTING) + m->jailer.spawning;
 	want = waiting + (m->backoff.armed ? 0 : m->options.warm);

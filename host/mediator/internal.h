@@ -139,6 +139,8 @@ int med_config_put_executor(struct med_config *c, uint32_t id, const uint8_t vm_
 			    int quota_fd);
 bool med_config_is_executor(struct med_config *c, uint32_t id, const uint8_t vm_uuid[16], unsigned int slot,
 			    int quota_fd);
+/* -ENOENT: it was given to none. */
+int med_config_find_executor(struct med_config *c, uint32_t id, uint8_t ret_vm_uuid[16]);
 void med_config_remove_executor(struct med_config *c, uint32_t id);
 int med_config_each_executor(struct med_config *c, void (*f)(void *arg, uint32_t id), void *arg);
 void med_config_audit(struct med_config *c, const char *who, const char *what);
@@ -298,7 +300,7 @@ void med_session_close(struct med_link *l, uint32_t sid);
 void med_session_resume(struct med_link *l, const struct vgpu_link_open *o);
 void med_session_resume_heap(struct med_link *l, const struct vgpu_link_heap *h);
 struct med_session *med_session_find(struct med_link *l, uint32_t sid);
-/* The first session that waits for an executor gets e. */
+/* The first session that waits for an executor and may have one gets e; false when there is none. */
 bool med_session_serve(struct med *m, struct med_executor *e);
 unsigned int med_session_waiting(const struct med *m);
 void med_session_fail_waiting(struct med *m, uint32_t error, const char *text);
@@ -324,7 +326,9 @@ struct med_executor {
 	struct med_timer timer;
 	enum med_executor_state state;
 	uint32_t id, pid, uid, sandbox;
-	bool adopted;  /* of an earlier mediator: not yet heard */
+	bool adopted;  /* of an earlier mediator */
+	bool has_vm;   /* and given to vm_uuid by it */
+	uint8_t vm_uuid[16];
 	bool kill_sent;
 	bool lost;     /* closed its socket without being told to end */
 	bool seen;     /* listed by the jailer since it was connected */
@@ -347,8 +351,10 @@ int med_executor_send(struct med_executor *e, uint32_t type, void *message, size
 void med_executors_balance(struct med *m);
 unsigned int med_executors_count(const struct med *m, enum med_executor_state state);
 struct med_executor *med_executor_warm(struct med *m);
-/* Of an earlier mediator, not heard yet: until they are, nothing is assigned. */
+/* Of an earlier mediator, not heard yet: until they are, their VM's pages are not known and its
+ * sessions wait. Of any VM, or of this one. */
 bool med_executors_adopting(const struct med *m);
+bool med_executors_adopting_vm(const struct med *m, const uint8_t vm_uuid[16]);
 void med_executors_greet_end(struct med *m);
 /* Ends those of an earlier mediator that this link has not resumed. */
 void med_executors_end_unresumed(struct med_link *l);
@@ -364,6 +370,7 @@ struct med_jailer {
 	struct med_channel channel;
 	struct med_timer retry;
 	bool connected, listed, complained;
+	bool ever_listed; /* in this mediator's life */
 	unsigned int spawning; /* SPAWNs without an answer */
 	uint32_t sandbox;      /* of the newest executor */
 	uint32_t next_tag;

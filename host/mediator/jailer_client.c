@@ -115,6 +115,7 @@ static void listed(struct med_jailer *j)
 	struct med_executor *next;
 
 	j->listed = true;
+	j->ever_listed = true;
 	for (struct med_executor *e = m->executors; e; e = next) {
 		next = e->next;
 		if (e->seen)

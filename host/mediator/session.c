@@ -217,36 +217,44 @@ static int make_pages(struct med_session *s)
 	return rc;
 }
 
+static struct med_session *take_waiting(struct med *m)
+{
+	for (struct med_session **at = &m->waiting; *at; at = &(*at)->next_waiting) {
+		struct med_session *s = *at;
+
+		if (med_executors_adopting_vm(m, s->link->vm->config.uuid))
+			continue;
+		*at = s->next_waiting;
+		s->next_waiting = NULL;
+		return s;
+	}
+	return NULL;
+}
+
 bool med_session_serve(struct med *m, struct med_executor *e)
 {
-	struct med_session *s = m->waiting;
+	struct med_session *s = take_waiting(m);
 	int rc;
 
 	if (!s)
 		return false;
-	m->waiting = s->next_waiting;
-	s->next_waiting = NULL;
 	s->state = MED_ASSIGN;
 	rc = make_pages(s);
 	if (rc) {
 		med_session_fail(s, VGPU_ERROR_HOST_BUSY, 0, VGPU_QUOTA_SLOTS,
 				 rc == -ENOSPC ? "sessions of this VM are still being ended: try again" :
 						 "the host is out of memory");
-		return false;
+		return true;
 	}
 	s->executor = e;
 	e->session = s;
 	e->state = MED_ASSIGNED;
 	med_timer_start(&s->timer, MED_WAIT_MS);
 	if (med_config_put_executor(m->config, e->id, s->link->vm->config.uuid, (unsigned int)s->slot,
-				    s->link->vm->quota.fd)) {
+				    s->link->vm->quota.fd))
 		med_session_fail(s, VGPU_ERROR_HOST_INTERNAL, 0, 0, "the host could not record the session");
-		return true;
-	}
-	if (send_assign(s, e)) {
+	else if (send_assign(s, e))
 		med_session_fail(s, VGPU_ERROR_HOST_NO_EXECUTOR, 0, 0, "the executor has ended");
-		return true;
-	}
 	return true;
 }
 

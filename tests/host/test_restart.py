@@ -364,3 +364,22 @@ def test_impostor(build):
         wait_for(lambda: pids(h).get(3) == mine[3], "the victim's session goes on")
         equal(h.call("vm.show", name="victim")["vram_used_bytes"], MIB, "its VRAM is known")
         wait_for(lambda: not os.path.exists(f"/proc/{mine[9]}"), "the impostor is gone")
+
+
+def test_silent_executor_holds_up_its_own_vm_only(build):
+    """An executor that does not answer a new mediator: other VMs' sessions open at once."""
+    with Host(build) as h:
+        h.add_vm("silent", window_bytes=64 * MIB)
+        h.add_vm("other", window_bytes=64 * MIB)
+        link = h.stub("silent")
+        link.hello(window=memfd(64 * MIB), window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        pid = pids(h)[0]
+        os.kill(pid, signal.SIGSTOP)
+        h.kill_mediator()
+        h.start_mediator()
+        other = h.stub("other")
+        other.hello(window=memfd(64 * MIB), window_bytes=64 * MIB)
+        other.open_ok(5, 0)
+        check(os.path.exists(f"/proc/{pid}"), "the silent one is still waited for")
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "and ended after the grace time")
