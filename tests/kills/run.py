@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Kills, stops, restarts and replaces parts of the stack under load.
 
-  run.py --build DIR [--driver PATH] [--kills N] [--seed S] [--victim NAME] [--vm | --no-vm]
+  run.py --build DIR [--driver PATH] [--kills N] [--qemu-kills N] [--stop SECONDS] [--seed S]
+        [--victim NAME] [--vm | --no-vm]
 
 While programs keep a copy and a kernel in flight and check every result, each kind of victim gets
 SIGKILL at random moments and SIGSTOP for seconds. Each time: the others go on with right results,
@@ -29,9 +30,9 @@ from victims import Victims, real_driver  # noqa: E402
 # The software GPU's memory is the executor's own: room for a load, not for the image that is too large.
 SOFT_MEMORY = ("96M", 160 << 20)
 REAL_MEMORY = ("1536M", 512 << 20)
-IN_VM = 5  # kills of each kind in a VM; QEMU gets all of them
+IN_VM = 5  # kills of each kind in a VM
 WINDOW = 256 << 20
-# One of the neighbours leaves some of the machine to what is killed.
+# These neighbours leave some of the machine to what is killed.
 LIGHT = ("--pause-ms", "20", "--bulk", "65536")
 # A guest that stood still for half a minute has not hung.
 GUEST_OPTIONS = "nosoftlockup rcupdate.rcu_cpu_stall_suppress=1"
@@ -129,8 +130,8 @@ def vm_half(args, report, rng, build):
             vm.run("insmod /share/vgpu.ko")
         alice, bob = stack.vms["alice"], stack.vms["bob"]
         v = Victims(stack, rng, min(args.kills, IN_VM), args.stop, vm=bob)
-        q = Victims(stack, rng, args.kills, args.stop, vm=bob)
-        neighbours = [stack.guest(alice), stack.local("a local neighbour", *LIGHT)]
+        q = Victims(stack, rng, args.qemu_kills, args.stop, vm=bob)
+        neighbours = [stack.guest(alice, *LIGHT), stack.local("a local neighbour", *LIGHT)]
         v.neighbours = q.neighbours = neighbours
         for load in neighbours:
             load.wait_rounds(2)
@@ -152,7 +153,8 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--driver", help="the CUDA driver of the executors ('real': NVIDIA's; else the software GPU)")
     parser.add_argument("--kills", type=int, default=25, help="of each kind of victim")
-    parser.add_argument("--stop", type=float, default=30, help="seconds of SIGSTOP")
+    parser.add_argument("--qemu-kills", type=int, default=10, help="of QEMU: each costs a boot")
+    parser.add_argument("--stop", type=float, default=15, help="seconds of SIGSTOP, at least")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--victim", action="append", help="only lines with this in their name; may be repeated")
     half = parser.add_mutually_exclusive_group()
