@@ -299,6 +299,7 @@ static const struct instruction_case float_cases[] = {
 	{ 'g', "sqrt.rn.f64 %g0, %g1;", 0x4010000000000000, 0, 0, G_TWO },
 	{ 'g', "rcp.approx.ftz.f64 %g0, %g1;", G_TWO, 0, 0, 0x3fe0000000000000 },
 	{ 'g', "rsqrt.approx.ftz.f64 %g0, %g1;", 0x4010000000000000, 0, 0, 0x3fe0000000000000 },
+	{ 'g', "rsqrt.approx.f64 %g0, %g1;", G_TWO, 0, 0, 0x3fe6a09e667f3bcc },
 	{ 'g', "min.f64 %g0, %g1, %g2;", 0x7ff8000000000000, G_ONE, 0, G_ONE },
 	{ 'g', "neg.f64 %g0, %g1;", 0, 0, 0, 1ull << 63 },
 	{ 'g', "copysign.f64 %g0, %g1, %g2;", 1ull << 63, G_ONE, 0, 0xbff0000000000000 },

@@ -128,7 +128,8 @@ bool ptx_select_float(struct compiler *c, struct instruction *in)
 	op->y = floats[i].kind;
 	if (type == T_F64 && floats[i].kind == FLOAT_RCP && ptx_mod(in, "approx"))
 		op->y = FLOAT_RCP_APPROX64;
-	if (type == T_F64 && floats[i].kind == FLOAT_RSQRT)
+	/* Without .ftz it is as exact as software makes it. */
+	if (type == T_F64 && floats[i].kind == FLOAT_RSQRT && flags & FLAG_FTZ)
 		op->y = FLOAT_RSQRT_APPROX64;
 	if (flags == 0 && type == T_F32 && floats[i].fast32 != OP_NOP)
 		op->code = (uint16_t)floats[i].fast32;
