@@ -397,15 +397,23 @@ class Host:
                 if os.path.isdir(d):
                     for x in os.listdir(d):
                         if x.startswith("executor-"):
-                            try:
-                                os.rmdir(os.path.join(d, x))
-                            except OSError:
-                                pass
+                            wait_for(lambda path=os.path.join(d, x): remove_empty(path), f"cgroup {x} is empty", 10)
                     try:
                         os.rmdir(d)
                     except OSError:
                         pass
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def remove_empty(path):
+    """Of a process that has just died a cgroup may still be busy for a moment."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def open_fds(pid):
