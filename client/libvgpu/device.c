@@ -42,10 +42,11 @@ vgpu_status vgpu_device_know(struct vgpu_session *s)
 
 vgpu_status vgpu_device_properties(struct vgpu_session *s, struct vgpu_device_properties *ret)
 {
-	vgpu_status status = vgpu_session_check(s);
+	vgpu_status status;
 
-	if (!status && !ret)
-		status = vgpu_fail(VGPU_ERROR_CALL_INVALID, "device properties: ret_properties is NULL");
+	if (!s || !ret)
+		return vgpu_fail(VGPU_ERROR_CALL_INVALID, "device properties: an argument is NULL");
+	status = vgpu_session_check(s);
 	if (!status)
 		status = vgpu_device_know(s);
 	if (status)

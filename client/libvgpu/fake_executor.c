@@ -80,7 +80,7 @@ static void mem_alloc(struct fake_executor *x, const struct vgpu_entry *e, const
 	if (!status) {
 		if (h->collide) { /* a mapping of this process, where the library will look */
 			h->collide--;
-			mmap((void *)(uintptr_t)(FAKE_DEVICE_BASE + at), 4096, PROT_READ,
+			(void)mmap((void *)(uintptr_t)(FAKE_DEVICE_BASE + at), 4096, PROT_READ,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		}
 		h->block[h->blocks++] = (struct fake_block){ .at = at, .bytes = bytes };

@@ -69,8 +69,13 @@ static void unlink_block(struct vgpu_heap *h, struct vgpu_heap_block *b)
 
 void vgpu_heap_uninit(struct vgpu_heap *h)
 {
-	while (h->first)
-		unlink_block(h, h->first);
+	struct vgpu_heap_block *next;
+
+	for (struct vgpu_heap_block *b = h->first; b; b = next) {
+		next = b->next;
+		free(b);
+	}
+	memset(h, 0, sizeof(*h));
 }
 
 void vgpu_heap_give(struct vgpu_heap *h, struct vgpu_heap_block *b)

@@ -205,7 +205,8 @@ struct vgpu_helper {
 	struct vgpu_copy_job *job;
 };
 
-struct vgpu_session {
+/* Fields lie by who writes them, not by size. */
+struct vgpu_session { /* NOLINT(clang-analyzer-optin.performance.Padding) */
 	/* read by every call */
 	struct vgpu_producer producer;
 	struct vgpu_transport *transport;
@@ -272,10 +273,22 @@ struct vgpu_event {
 
 /* ---- status.c ---- */
 
-/* Keeps the thread's sentence and returns code. */
-vgpu_status vgpu_fail(vgpu_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Keeps the thread's sentence. */
+void vgpu_fail_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, and gives code. */
+#define vgpu_fail(code, ...) \
+	({ \
+		vgpu_status fail_code_ = (code); \
+		vgpu_fail_text(__VA_ARGS__); \
+		fail_code_; \
+	})
 /* For a code that came from the host, and `what` was asked; 0 stays silent. */
-vgpu_status vgpu_fail_host(vgpu_status code, const char *what);
+static inline vgpu_status vgpu_fail_host(vgpu_status code, const char *what)
+{
+	if (code)
+		vgpu_fail_text("%s: %s (%s, %u)", what, vgpu_status_text(code), vgpu_status_name(code), code);
+	return code;
+}
 
 /* ---- session.c ---- */
 

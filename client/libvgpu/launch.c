@@ -84,13 +84,15 @@ static vgpu_status post_small(struct vgpu_session *s, struct launch_entry *entry
 	return VGPU_OK;
 }
 
-static vgpu_status launch_large(struct vgpu_function *f, struct vgpu_call *c, void **params, const void *buffer)
+static vgpu_status launch_large(struct vgpu_function *f, const struct vgpu_call *c, void **params, const void *buffer)
 {
 	uint8_t packed[VGPU_PARAMS_MAX];
 
+	struct vgpu_call call = *c;
+
 	pack(packed, f, params, buffer);
-	c->tail = packed;
-	return c->op == VGPU_OP_LAUNCH ? vgpu_call_post(f->session, c) : vgpu_call_wait(f->session, c, NULL);
+	call.tail = packed;
+	return c->op == VGPU_OP_LAUNCH ? vgpu_call_post(f->session, &call) : vgpu_call_wait(f->session, &call, NULL);
 }
 
 /* Large parameters, and the first launch of a function: the driver may load its code then. */

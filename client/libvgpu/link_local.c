@@ -30,6 +30,7 @@ int vgpu_local_receive(int sock, uint32_t timeout_ms, union vgpu_link_message *r
 	ssize_t got;
 	int rc;
 
+	memset(ret, 0, sizeof(*ret));
 	if (ret_fds)
 		ret_fds->count = 0;
 	do {
@@ -37,7 +38,6 @@ int vgpu_local_receive(int sock, uint32_t timeout_ms, union vgpu_link_message *r
 	} while (rc < 0 && errno == EINTR);
 	if (rc <= 0)
 		return rc ? -errno : -ETIMEDOUT;
-	memset(ret, 0, sizeof(*ret));
 	got = vgpu_chan_recv(sock, ret, sizeof(*ret), ret_fds);
 	if (got <= 0)
 		return got == 0 || got == -ECONNRESET ? -EPIPE : (int)got;
@@ -60,6 +60,7 @@ int vgpu_local_greet(struct vgpu_local *l, uint64_t window_bytes, uint32_t timeo
 					 .pid = (uint32_t)getpid() };
 	int rc = vgpu_chan_send(l->sock, &hello, sizeof(hello), &l->window_fd, resume);
 
+	memset(ret, 0, sizeof(*ret));
 	ret_fds->count = 0;
 	if (!rc)
 		rc = vgpu_local_receive(l->sock, timeout_ms, ret, ret_fds);

@@ -101,7 +101,7 @@ static int starts_with(const char *text, const char *start, const char **ret_res
 {
 	size_t n = strlen(start);
 
-	if (strncmp(text, start, n))
+	if (strncmp(text, start, n) != 0)
 		return 0;
 	*ret_rest = text + n;
 	return 1;

@@ -148,7 +148,7 @@ static vgpu_status local_open(const struct vgpu_transport_open *how, struct vgpu
 		return vgpu_fail(l ? VGPU_ERROR_CALL_INVALID : VGPU_ERROR_CALL_NO_MEMORY,
 				 "open %s: no memory, or the path is longer than a socket's may be", how->path);
 	}
-	strcpy(l->path, how->path);
+	memcpy(l->path, how->path, strlen(how->path) + 1);
 	l->t.ops = &vgpu_transport_local;
 	for (size_t i = 0; i < VGPU_LOCAL_FDS; i++)
 		*vgpu_local_fd(l, i) = -1;
@@ -184,7 +184,7 @@ static int map_heap(struct vgpu_local *l, uint64_t heap_offset, uint64_t bytes)
 
 static void unmap_heap(struct vgpu_local *l, uint64_t heap_offset, uint64_t bytes)
 {
-	mmap(l->t.heap + heap_offset, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	(void)mmap(l->t.heap + heap_offset, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,

@@ -76,7 +76,7 @@ int main(void)
 	int n = N, wrong = 0;
 
 	if (!a || !b || !c)
-		return 1;
+		exit(1);
 	for (int i = 0; i < N; i++) {
 		a[i] = (float)i;
 		b[i] = 2.0f * (float)i;
