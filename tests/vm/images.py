@@ -115,7 +115,7 @@ def driver():
     source = path_in_repo('client', 'driver')
     if not os.path.exists(os.path.join(source, 'Kbuild')) and not os.path.exists(os.path.join(source, 'Makefile')):
         raise BuildError('client/driver has no Kbuild or Makefile')
-    return cached(os.path.join(CACHE, 'vgpu.ko'), [source, path_in_repo('protocol')],
+    return cached(os.path.join(CACHE, 'vgpu.ko'), [source, path_in_repo('protocol'), kernel()],
                   lambda out: make([GUEST_IMAGE, 'module', source, out]))
 
 

@@ -135,6 +135,11 @@ def start_file(file, args):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             print('FAILED  %s: has not ended within %d s' % (file, FILE_SECONDS), flush=True)
+        except BaseException:
+            # Interrupted: the test's process removes what it made.
+            process.terminate()
+            process.wait()
+            raise
         text = os.read(reader, 100).decode()
         os.close(reader)
     if not text:
@@ -143,7 +148,13 @@ def start_file(file, args):
     return [int(n) for n in text.split()]
 
 
+def end_in_order(*_):
+    """A terminated test still ends its VMs and removes its folders."""
+    sys.exit(128 + signal.SIGTERM)
+
+
 def main():
+    signal.signal(signal.SIGTERM, end_in_order)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pattern', nargs='*')
     parser.add_argument('--build', help='the folder that Meson built in (default: build)')
