@@ -95,7 +95,7 @@ static unsigned char *place(struct block *block, struct warp *warp, const struct
 	}
 }
 
-static uint64_t load(const unsigned char *at, uint32_t size)
+KERNEL_MEMORY static uint64_t load(const unsigned char *at, uint32_t size)
 {
 	switch (size) {
 	case 1:
@@ -109,7 +109,7 @@ static uint64_t load(const unsigned char *at, uint32_t size)
 	}
 }
 
-static void store(unsigned char *at, uint64_t number, uint32_t size)
+KERNEL_MEMORY static void store(unsigned char *at, uint64_t number, uint32_t size)
 {
 	switch (size) {
 	case 1:

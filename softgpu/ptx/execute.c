@@ -345,7 +345,7 @@ static inline struct span measure(const u64 *address, u64 offset, uint32_t size,
 	} while (0)
 
 /* x: size of the element (2 bits), signed, size of the register (2 bits) */
-static void load_rows(uint8_t x, void *row, u64 memory, const u64 *address, uint32_t lanes)
+KERNEL_MEMORY static void load_rows(uint8_t x, void *row, u64 memory, const u64 *address, uint32_t lanes)
 {
 	switch (x) {
 	case 0 | 1 << 3: /* u8 into 16 and 32 bits */
@@ -395,7 +395,7 @@ static void load_rows(uint8_t x, void *row, u64 memory, const u64 *address, uint
 	}
 }
 
-static void store_rows(uint8_t x, const void *row, u64 memory, const u64 *address, uint32_t lanes)
+KERNEL_MEMORY static void store_rows(uint8_t x, const void *row, u64 memory, const u64 *address, uint32_t lanes)
 {
 	bool wide = x >> 3 == 3;
 

@@ -22,6 +22,9 @@ enum {
 
 #define NO_KEY UINT64_MAX
 
+/* Kernels may race with each other and with the host: it is their program's affair, not ThreadSanitizer's. */
+#define KERNEL_MEMORY __attribute__((no_sanitize("thread")))
+
 struct warp {
 	uint32_t index;
 	uint32_t alive;		  /* lanes that have not left */
