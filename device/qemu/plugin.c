@@ -25,6 +25,20 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = VGPU_QEMU_PLUGIN_API;
 /* Newer QEMUs have no such function; there the version alone decides. */
 extern size_t object_type_get_instance_size(const char *) __attribute__((weak));
 
+#pragma weak error_report
+#pragma weak qmp_query_version
+
+/* build-stub.sh makes all references to QEMU weak, so that we come here without them. */
+static bool has_functions(void)
+{
+	if (error_report && qmp_query_version)
+		return true;
+	fprintf(stderr,
+		"vgpu-stub: this QEMU keeps its functions to itself (it is built without modules): "
+		"compile the device into it, as device/qemu/README.md tells\n");
+	return false;
+}
+
 static bool version_fits(void)
 {
 	VersionInfo *v = qmp_query_version(NULL);
@@ -68,7 +82,7 @@ static bool types_fit(void)
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
-	if (!version_fits() || !types_fit())
+	if (!has_functions() || !version_fits() || !types_fit())
 		return 1;
 	if (object_class_by_name(TYPE_VGPU_STUB)) {
 		error_report("vgpu-stub: QEMU has this device already, -plugin was given twice or "
