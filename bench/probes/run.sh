@@ -28,7 +28,7 @@ compile() {
 	printf '#include <sys/syscall.h>\n' | gcc -E -dM - | awk '/#define __NR_/{
 		sub("__NR_", "", $2); print "[" $3 "] = \"" $2 "\","}' | grep -E '^\[[0-9]+\]' > "$build/names.inc"
 	gcc $flags "$here/trace.c" -o "$build/trace" || exit 1
-	for p in launch enqueue fault copy4 bigcopy pipeline arena; do
+	for p in launch enqueue depth fault copy4 bigcopy pipeline arena; do
 		gcc $flags "$here/$p.c" "$here/probe.c" -o "$build/$p" $stubs || exit 1
 	done
 	gcc $flags -rdynamic "$here"/{identity,work,confine,hmm,probe}.c -o "$build/identity" $stubs || exit 1
@@ -108,6 +108,7 @@ tight() {
 launch() {
 	say 'launch + synchronise'; try 60 "$build/launch"
 	say 'cost of single calls'; try 60 "$build/enqueue"
+	say 'depth of streams'; try 60 "$build/depth"
 	say faults; try 60 "$build/fault"
 }
 

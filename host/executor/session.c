@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/log/log.h"
+
 enum { SESSION_CONTROL_BYTES = 2 << 20 };
 
 /* What the control thread has mapped; the issue thread's own table follows by a job. */
@@ -145,11 +147,16 @@ static void heap_finish(struct vx_job *job)
 	free(h);
 }
 
-/* Back to a reservation, so that nothing else comes to lie there. */
+/* Back to a reservation, so that nothing else comes to lie there. Where even that fails the run stays
+ * mapped, and as good as reserved: it is in no table. */
 static void heap_unmap(uint64_t start, uint64_t bytes)
 {
-	mmap((void *)(uintptr_t)start, bytes, PROT_NONE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	void *kept = mmap((void *)(uintptr_t)start, bytes, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (kept == MAP_FAILED)
+		vgpu_log(VGPU_LOG_WARNING, "heap run stays mapped start=%#llx bytes=%llu",
+			 (unsigned long long)start, (unsigned long long)bytes);
 }
 
 static CUresult heap_register(const struct cuda_driver *cu, uint64_t start, uint64_t bytes)
