@@ -70,7 +70,7 @@ static bool set_number(struct softgpu_config *config, const char *key, uint64_t 
 	};
 
 	for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++) {
-		if (strcmp(key, ints[i].name))
+		if (strcmp(key, ints[i].name) != 0)
 			continue;
 		if (number < ints[i].least || number > ints[i].most)
 			return false;
@@ -78,7 +78,7 @@ static bool set_number(struct softgpu_config *config, const char *key, uint64_t 
 		return true;
 	}
 	for (size_t i = 0; i < sizeof(longs) / sizeof(longs[0]); i++) {
-		if (strcmp(key, longs[i].name))
+		if (strcmp(key, longs[i].name) != 0)
 			continue;
 		if (number < longs[i].least || number > (uint64_t)1 << 46)
 			return false;

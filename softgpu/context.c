@@ -58,7 +58,7 @@ CUresult softgpu_context_wait(struct softgpu_context *context)
 	pthread_mutex_lock(&context->lock);
 	for (struct softgpu_stream *s = context->streams; s; s = s->next)
 		count++;
-	streams = calloc(count, sizeof(*streams));
+	streams = calloc(count, sizeof(struct softgpu_stream *));
 	until = calloc(count, sizeof(*until));
 	if (streams && until) {
 		streams[i++] = context->legacy;

@@ -205,7 +205,8 @@ static void unmap(const struct softgpu_range *range)
 	void *start = (void *)(uintptr_t)range->start;
 
 	/* A fresh mapping gives the pages back and takes the access away at once. */
-	mmap(start, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (mmap(start, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		(void)mprotect(start, mapped, PROT_NONE);
 	softgpu.devices[range->context->device].vram_used -= mapped;
 }
 

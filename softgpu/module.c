@@ -96,7 +96,7 @@ static CUresult fill_module(struct softgpu_module *module)
 	size_t count = ptx_kernel_count(module->ptx), globals = ptx_globals_size(module->ptx);
 	CUresult result;
 
-	module->functions = calloc(count + 1, sizeof(module->functions[0]));
+	module->functions = calloc(count + 1, sizeof(struct softgpu_function *));
 	if (!module->functions)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	for (size_t i = 0; i < count; i++) {

@@ -170,10 +170,12 @@ static void parse_declaration(struct compiler *c)
 
 static void parse_instruction(struct compiler *c)
 {
-	struct instruction in = { .line = c->token.line };
+	struct instruction *in = &c->current;
 	uint32_t skip = UINT32_MAX;
 	const char *begin;
 
+	memset(in, 0, sizeof(*in));
+	in->line = c->token.line;
 	if (ptx_take_char(c, '@')) {
 		bool negated = ptx_take_char(c, '!');
 		struct slice name = ptx_need_name(c);
@@ -182,7 +184,7 @@ static void parse_instruction(struct compiler *c)
 		int32_t row;
 
 		if (!ptx_register_find(c, name, &row, &type) || type != T_PRED)
-			ptx_fail(c, in.line, "\"%.*s\" is no predicate", (int)name.size, name.at);
+			ptx_fail(c, in->line, "\"%.*s\" is no predicate", (int)name.size, name.at);
 		/* A guard is a branch around the instruction, for the lanes where it does not hold. */
 		skip = ptx_label_new(c);
 		op = ptx_emit(c, OP_BRANCH, 0, row, 0, 0);
@@ -193,30 +195,29 @@ static void parse_instruction(struct compiler *c)
 		ptx_fail(c, c->token.line, "an instruction expected before \"%.*s\"", (int)c->token.text.size,
 			 c->token.text.at ? c->token.text.at : "");
 	begin = c->token.text.at;
-	in.opcode = ptx_need_name(c);
+	in->opcode = ptx_need_name(c);
 	while (c->token.kind == TOKEN_DOT) {
-		if (in.mod_count == MAX_MODIFIERS)
-			ptx_fail(c, in.line, "an instruction has more than %d modifiers", MAX_MODIFIERS);
-		in.mods[in.mod_count++] = c->token.text;
+		if (in->mod_count == MAX_MODIFIERS)
+			ptx_fail(c, in->line, "an instruction has more than %d modifiers", MAX_MODIFIERS);
+		in->mods[in->mod_count++] = c->token.text;
 		ptx_next(c);
 	}
-	c->current = &in;
-	in.text = (struct slice){ begin, (uint32_t)(c->at - begin) };
-	ptx_parse_operands(c, &in);
-	in.text.size = (uint32_t)(c->at - begin);
+	in->text = (struct slice){ begin, (uint32_t)(c->at - begin) };
+	ptx_parse_operands(c, in);
+	in->text.size = (uint32_t)(c->at - begin);
 	if (!ptx_is_char(c, ';'))
 		ptx_need_char(c, ';');
-	in.text.size--;
+	in->text.size--;
 	/* `@p bra target` is one branch, not a branch around one. */
-	if (skip != UINT32_MAX && slice_is(in.opcode, "bra") && in.operand_count == 1 &&
-	    in.operands[0].name.size) {
+	if (skip != UINT32_MAX && slice_is(in->opcode, "bra") && in->operand_count == 1 &&
+	    in->operands[0].name.size) {
 		struct ptx_op *op = &c->module->ops[c->module->op_count - 1];
 
 		op->x = !op->x;
-		op->imm = ptx_label(c, in.operands[0].name);
+		op->imm = ptx_label(c, in->operands[0].name);
 		c->labels[skip].op = c->module->op_count;
 	} else {
-		ptx_select(c, &in);
+		ptx_select(c, in);
 		if (skip != UINT32_MAX)
 			ptx_label_here(c, skip);
 	}
@@ -265,7 +266,7 @@ void ptx_parse_body(struct compiler *c)
 {
 	struct ptx_module *module = c->module;
 	uint32_t first = module->op_count, nesting = 0;
-	uint32_t locals[PTX_MAX_NESTING + 2];
+	uint32_t locals[PTX_MAX_NESTING + 2] = { 0 };
 
 	c->label_count = 0;
 	c->frame_end_count = 0;

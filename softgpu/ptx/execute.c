@@ -556,7 +556,7 @@ static void pack(const struct ptx_op *op, unsigned char *const *bases, uint32_t 
 		u64 whole = 0;
 
 		for (uint32_t i = 0; i < op->x; i++)
-			whole |= (ROW(const u32, parts[i])[l] & (((u64)1 << bits) - 1)) << (i * bits);
+			whole |= (ROW(const u32, parts[i])[l] & (((u64)1 << bits) - 1)) << (i * bits & 63);
 		if (op->x * bits == 64)
 			ROW(u64, op->d)[l] = whole;
 		else

@@ -277,7 +277,7 @@ const struct ptx_kernel *ptx_kernel_at(const struct ptx_module *module, size_t i
 bool ptx_global_find(const struct ptx_module *module, const char *name, uint64_t *ret_offset, uint64_t *ret_size)
 {
 	for (uint32_t i = 0; i < module->global_count; i++) {
-		if (strcmp(module->globals[i].name, name))
+		if (strcmp(module->globals[i].name, name) != 0)
 			continue;
 		*ret_offset = module->globals[i].offset;
 		*ret_size = module->globals[i].size;

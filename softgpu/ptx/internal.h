@@ -268,7 +268,7 @@ struct compiler {
 	uint32_t *frame_ends; /* ops whose imm counts from the end of the local frame */
 	uint32_t frame_end_count, frame_end_space;
 	uint32_t first_target;
-	struct instruction *current;
+	struct instruction current; /* for messages too */
 	struct arena *arena;
 	struct layout pending; /* of the header or prototype being read */
 	struct layout *prototypes;
@@ -280,9 +280,9 @@ struct compiler {
 };
 
 /* util.c */
-_Noreturn void ptx_fail(struct compiler *c, uint32_t line, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-_Noreturn void ptx_out_of_memory(struct compiler *c);
+__attribute__((noreturn, format(printf, 3, 4))) void ptx_fail(struct compiler *c, uint32_t line,
+							       const char *format, ...);
+__attribute__((noreturn)) void ptx_out_of_memory(struct compiler *c);
 /* Room for one more element; the array moves. */
 void *ptx_grow(struct compiler *c, void *array, uint32_t count, uint32_t *space, size_t size, uint32_t limit);
 /* Zeroed memory that lives until the compiler ends. */
@@ -361,7 +361,7 @@ int32_t ptx_address(struct compiler *c, struct operand *operand, enum ptx_space 
 
 /* select.c: one instruction */
 void ptx_select(struct compiler *c, struct instruction *in);
-_Noreturn void ptx_unsupported(struct compiler *c, struct instruction *in);
+__attribute__((noreturn)) void ptx_unsupported(struct compiler *c, struct instruction *in);
 /* Whether a modifier is there; marks it as understood. */
 bool ptx_mod(struct instruction *in, const char *name);
 /* The types among the modifiers, in order. */

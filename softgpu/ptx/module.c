@@ -378,7 +378,7 @@ static void add_param(struct compiler *c, struct layout *layout, const struct va
 		if (!params)
 			ptx_out_of_memory(c);
 		layout->params = params;
-		if (count)
+		if (layout->names)
 			memcpy(names, layout->names, count * sizeof(*names));
 		layout->names = names;
 	}

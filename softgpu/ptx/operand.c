@@ -239,10 +239,10 @@ void ptx_parse_operands(struct compiler *c, struct instruction *in)
 	} while (ptx_take_char(c, ','));
 }
 
-static _Noreturn void wrong(struct compiler *c, const struct operand *operand, const char *why)
+__attribute__((noreturn)) static void wrong(struct compiler *c, const struct operand *operand, const char *why)
 {
-	ptx_fail(c, c->current->line, "%.*s: operand \"%.*s\" %s",
-		 (int)(c->current->text.size > 80 ? 80 : c->current->text.size), c->current->text.at,
+	ptx_fail(c, c->current.line, "%.*s: operand \"%.*s\" %s",
+		 (int)(c->current.text.size > 80 ? 80 : c->current.text.size), c->current.text.at,
 		 (int)operand->name.size, operand->name.at ? operand->name.at : "", why);
 }
 

@@ -80,13 +80,14 @@ static int32_t compare_rows(struct compiler *c, struct instruction *in, enum ptx
 {
 	int32_t result = ptx_new_row(c, T_PRED);
 	bool is_float = type == T_F32 || type == T_F64 || type == T_F16 || type == T_BF16;
+	const size_t last = sizeof(comparisons) / sizeof(comparisons[0]) - 1;
 	struct ptx_op *op;
 	size_t i;
 
-	for (i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]); i++)
+	for (i = 0; i < last; i++)
 		if (ptx_mod(in, comparisons[i].name))
 			break;
-	if (i == sizeof(comparisons) / sizeof(comparisons[0]) || (comparisons[i].only_float && !is_float) ||
+	if (!ptx_mod(in, comparisons[i].name) || (comparisons[i].only_float && !is_float) ||
 	    (is_float && comparisons[i].is_unsigned) || ptx_type_size(type) < 2 || type == T_F16X2 || type == T_BF16X2)
 		ptx_unsupported(c, in);
 	if (type == T_F16 || type == T_BF16) {

@@ -136,7 +136,7 @@ static bool select_pair(struct compiler *c, struct instruction *in, enum ptx_typ
 bool ptx_select_convert(struct compiler *c, struct instruction *in)
 {
 	enum ptx_type types[2] = { T_NONE, T_NONE };
-	enum ptx_number to, from;
+	enum ptx_number to = NUMBER_UNSIGNED, from = NUMBER_UNSIGNED;
 	uint32_t source_bytes, row_bytes;
 	int32_t source, row;
 	struct ptx_op *op;

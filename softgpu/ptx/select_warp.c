@@ -96,10 +96,10 @@ static void select_redux(struct compiler *c, struct instruction *in)
 	struct ptx_op *op;
 	size_t k;
 
-	for (k = 0; k < 6; k++)
+	for (k = 0; k < 5; k++)
 		if (ptx_mod(in, kinds[k].name))
 			break;
-	if (k == 6 || !ptx_mod(in, "sync") || ptx_mod_types(in, &type, 1) != 1 ||
+	if (!ptx_mod(in, kinds[k].name) || !ptx_mod(in, "sync") || ptx_mod_types(in, &type, 1) != 1 ||
 	    (type != T_U32 && type != T_S32 && type != T_B32))
 		ptx_unsupported(c, in);
 	ptx_need_operands(c, in, 3, 3);

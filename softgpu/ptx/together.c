@@ -17,7 +17,7 @@ static void set_bit(uint32_t *predicate, uint32_t lane, bool value)
 static void shuffle(struct block *block, const struct ptx_op *op, unsigned char *frame, uint32_t group)
 {
 	const uint32_t *which = row(block, frame, op->b), *clamps = row(block, frame, op->c);
-	uint32_t *result = row(block, frame, op->d), value[LANES], from[LANES], ok = 0;
+	uint32_t *result = row(block, frame, op->d), value[LANES], from[LANES] = { 0 }, ok = 0;
 	int32_t valid = (int32_t)(int64_t)op->imm;
 
 	memcpy(value, row(block, frame, op->a), sizeof(value));
@@ -75,7 +75,7 @@ static void vote(struct block *block, const struct ptx_op *op, unsigned char *fr
 static void match(struct block *block, const struct ptx_op *op, unsigned char *frame, uint32_t group)
 {
 	uint64_t value[LANES];
-	uint32_t *result = row(block, frame, op->d), same[LANES];
+	uint32_t *result = row(block, frame, op->d), same[LANES] = { 0 };
 	int32_t predicate = (int32_t)(int64_t)op->imm;
 
 	for (uint32_t l = 0; l < LANES; l++)

@@ -16,17 +16,14 @@ struct arena {
 
 void ptx_fail(struct compiler *c, uint32_t line, const char *format, ...)
 {
+	char sentence[256];
 	va_list arguments;
-	int length;
 
-	if (c->log.text && c->log.size) {
-		length = snprintf(c->log.text, c->log.size, "line %u: ", line);
-		if (length >= 0 && (size_t)length < c->log.size) {
-			va_start(arguments, format);
-			vsnprintf(c->log.text + length, c->log.size - (size_t)length, format, arguments);
-			va_end(arguments);
-		}
-	}
+	va_start(arguments, format);
+	vsnprintf(sentence, sizeof(sentence), format, arguments);
+	va_end(arguments);
+	if (c->log.text && c->log.size)
+		snprintf(c->log.text, c->log.size, "line %u: %s", line, sentence);
 	longjmp(c->failed, PTX_ERROR_SYNTAX);
 }
 
