@@ -546,6 +546,11 @@ static void read_special(struct block *block, struct warp *warp, const struct pt
 	}
 }
 
+static inline u64 low_bits(uint32_t bits)
+{
+	return bits > 63 ? UINT64_MAX : ((u64)1 << bits) - 1;
+}
+
 static void pack(const struct ptx_op *op, unsigned char *const *bases, uint32_t lanes)
 {
 	const int32_t parts[4] = { op->a, op->b, op->c, op->e };
@@ -556,7 +561,7 @@ static void pack(const struct ptx_op *op, unsigned char *const *bases, uint32_t 
 		u64 whole = 0;
 
 		for (uint32_t i = 0; i < op->x; i++)
-			whole |= (ROW(const u32, parts[i])[l] & (((u64)1 << bits) - 1)) << (i * bits & 63);
+			whole |= (ROW(const u32, parts[i])[l] & low_bits(bits)) << (i * bits & 63);
 		if (op->x * bits == 64)
 			ROW(u64, op->d)[l] = whole;
 		else
@@ -574,7 +579,7 @@ static void unpack(const struct ptx_op *op, unsigned char *const *bases, uint32_
 		u64 whole = op->x * bits == 64 ? ROW(const u64, op->a)[l] : ROW(const u32, op->a)[l];
 
 		for (uint32_t i = 0; i < op->x; i++)
-			ROW(u32, parts[i])[l] = (u32)(whole >> (i * bits) & (((u64)1 << bits) - 1));
+			ROW(u32, parts[i])[l] = (u32)(whole >> (i * bits & 63) & low_bits(bits));
 	}
 }
 

@@ -288,6 +288,8 @@ void *ptx_grow(struct compiler *c, void *array, uint32_t count, uint32_t *space,
 /* Zeroed memory that lives until the compiler ends. */
 void *ptx_arena_alloc(struct compiler *c, size_t size);
 void ptx_arena_free(struct arena *arena);
+/* A terminated copy; the module owns it. */
+char *ptx_copy_name(struct compiler *c, struct slice name);
 uint32_t ptx_hash(struct slice slice);
 static inline bool slice_equal(struct slice a, struct slice b)
 {

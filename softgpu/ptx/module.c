@@ -257,11 +257,9 @@ static void add_global(struct compiler *c, const struct variable *v, enum ptx_sp
 			module->const_bytes += size;
 		module->globals = ptx_grow(c, module->globals, module->global_count, &module->global_space,
 					   sizeof(module->globals[0]), 1 << 20);
-		module->globals[module->global_count].name = strndup(v->name.at, v->name.size);
+		module->globals[module->global_count].name = ptx_copy_name(c, v->name);
 		module->globals[module->global_count].offset = place;
-		module->globals[module->global_count].size = size;
-		if (!module->globals[module->global_count++].name)
-			ptx_out_of_memory(c);
+		module->globals[module->global_count++].size = size;
 	}
 	if (ptx_take_char(c, '='))
 		parse_initialiser(c, place, place + size, v->type);
@@ -420,9 +418,7 @@ uint32_t ptx_function_add(struct compiler *c, struct slice name)
 				     sizeof(module->functions[0]), PTX_MAX_FUNCTIONS);
 	function = &module->functions[module->function_count];
 	function->name = name;
-	function->name_text = strndup(name.at, name.size);
-	if (!function->name_text)
-		ptx_out_of_memory(c);
+	function->name_text = ptx_copy_name(c, name);
 	function->max_threads = 1024;
 	if (slice_is(name, "vprintf"))
 		function->builtin = BUILTIN_VPRINTF;

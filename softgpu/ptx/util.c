@@ -20,7 +20,7 @@ void ptx_fail(struct compiler *c, uint32_t line, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(sentence, sizeof(sentence), format, arguments);
+	vsnprintf(sentence, sizeof(sentence), format, arguments); // NOLINT: the analyzer of clang 14 loses va_start
 	va_end(arguments);
 	if (c->log.text && c->log.size)
 		snprintf(c->log.text, c->log.size, "line %u: %s", line, sentence);
@@ -89,6 +89,17 @@ uint32_t ptx_hash(struct slice slice)
 	for (uint32_t i = 0; i < slice.size; i++)
 		hash = (hash ^ (unsigned char)slice.at[i]) * 16777619u;
 	return hash;
+}
+
+char *ptx_copy_name(struct compiler *c, struct slice name)
+{
+	char *copy = calloc(1, (size_t)name.size + 1);
+
+	if (!copy)
+		ptx_out_of_memory(c);
+	if (name.at)
+		memcpy(copy, name.at, name.size);
+	return copy;
 }
 
 bool slice_is(struct slice slice, const char *text)
