@@ -104,7 +104,7 @@ static bool set_pair(struct softgpu_config *config, char *pair)
 	if (pattern) {
 		if (strlen(value) >= sizeof(config->fault_kernel))
 			return false;
-		strcpy(pattern, value);
+		snprintf(pattern, sizeof(config->fault_kernel), "%s", value);
 		return true;
 	}
 	return parse_number(value, &number) && set_number(config, pair, number);
@@ -167,7 +167,7 @@ bool softgpu_config_load(struct softgpu_config *ret_config)
 			fprintf(stderr, "softgpu: SOFTGPU is longer than %zu bytes\n", sizeof(text) - 1);
 			return false;
 		}
-		strcpy(text, pairs);
+		snprintf(text, sizeof(text), "%s", pairs);
 		if (!set_all(&config, text, "SOFTGPU"))
 			return false;
 	}
