@@ -285,8 +285,12 @@ class FakeMediator:
             self._forget(sid)
 
     def _send(self, kind, epoch, sid, error, value=0, limit=0):
-        if self.link:
+        if not self.link:
+            return
+        try:
             self.link.send(HEADER.pack(kind, 288, epoch, sid) + struct.pack('<IIII', error, value, limit, 0) + bytes(256))
+        except OSError:
+            self._drop_link()   # QEMU has ended
 
     # ---- in place of an executor ----
 
