@@ -711,6 +711,13 @@ static void test_control(void **state)
 	assert_int_equal(report.link_epoch, 7);
 	assert_int_equal(report.quota_slot, 3);
 	assert_int_equal(report.vm_uuid[15], 0x5a);
+	/* a mediator that was replaced asks again for what is there */
+	heap.window_offset = 2 * H_MIB;
+	heap.bytes = H_HEAP;
+	h_send(&h, &heap, VGPU_EXECUTOR_HEAP_ADD, sizeof(heap), NULL, 0);
+	h_expect(&h, &result, sizeof(result), VGPU_EXECUTOR_HEAP_ADDED);
+	assert_int_equal(result.error, 0);
+	heap.bytes = 2 * H_MIB;
 	/* runs that overlap, are not aligned, or leave the window */
 	h_send(&h, &heap, VGPU_EXECUTOR_HEAP_ADD, sizeof(heap), NULL, 0);
 	h_expect(&h, &result, sizeof(result), VGPU_EXECUTOR_HEAP_ADDED);

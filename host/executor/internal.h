@@ -115,6 +115,7 @@ struct vx_range {
 	uint64_t start;
 	uint64_t bytes;
 	uint64_t charged;
+	uint64_t window_offset; /* of a heap run */
 	uint32_t module; /* of a module's variable, else 0 */
 	bool dying;	 /* MEM_FREE or MODULE_UNLOAD is under way */
 };

@@ -192,10 +192,31 @@ static bool heap_is_valid(const struct vx_session *s, const struct vgpu_executor
 	       h->window_offset <= a->window_bytes - h->bytes;
 }
 
+static bool heap_is_there(const struct vx_range *run)
+{
+	const struct vx_range *have = vx_ranges_find(&mapped_heap, run->start);
+
+	return have && have->start == run->start && have->bytes == run->bytes &&
+	       have->window_offset == run->window_offset;
+}
+
+/* The issue thread adds `bytes` of the run to the addresses that it knows, then tells the mediator. */
+static void heap_tell(struct vx_session *s, struct heap_job *h, const struct vgpu_executor_heap *heap,
+		      uint64_t bytes)
+{
+	h->job.session = s;
+	h->job.finish = heap_finish;
+	h->heap_offset = heap->heap_offset;
+	h->start = vgpu_arena_base(s->assign.arena) + heap->heap_offset;
+	h->bytes = bytes;
+	vx_job_done(&h->job);
+}
+
 uint32_t vx_session_heap_add(struct vx_session *s, const struct vgpu_executor_heap *heap, char *text)
 {
 	const struct vx_range range = { .start = vgpu_arena_base(s->assign.arena) + heap->heap_offset,
-					.bytes = heap->bytes };
+					.bytes = heap->bytes,
+					.window_offset = heap->window_offset };
 	struct heap_job *h;
 	CUresult rc;
 	int err;
@@ -203,10 +224,17 @@ uint32_t vx_session_heap_add(struct vx_session *s, const struct vgpu_executor_he
 	if (!heap_is_valid(s, heap))
 		return session_fail(text, VGPU_ERROR_CALL_INVALID,
 				    "the run is not whole 2 MiB pages inside window and arena", 0);
-	err = vx_ranges_add(&mapped_heap, &range);
-	if (err < 0)
-		return session_fail(text, VGPU_ERROR_CALL_INVALID, "the run cannot be added", err);
 	h = calloc(1, sizeof(*h));
+	if (h && heap_is_there(&range)) {
+		/* a mediator that was replaced before it heard the answer asks again */
+		heap_tell(s, h, heap, 0);
+		return 0;
+	}
+	err = vx_ranges_add(&mapped_heap, &range);
+	if (err < 0) {
+		free(h);
+		return session_fail(text, VGPU_ERROR_CALL_INVALID, "the run cannot be added", err);
+	}
 	err = h ? vx_arena_map(s->assign.arena, heap->heap_offset, s->window, heap->window_offset,
 			       heap->bytes) :
 		  -ENOMEM;
@@ -225,12 +253,7 @@ uint32_t vx_session_heap_add(struct vx_session *s, const struct vgpu_executor_he
 		return vx_check(s, rc) == CUDA_ERROR_OUT_OF_MEMORY ? VGPU_ERROR_CALL_NO_MEMORY :
 								     VGPU_ERROR_HOST_INTERNAL;
 	}
-	h->job.session = s;
-	h->job.finish = heap_finish;
-	h->heap_offset = heap->heap_offset;
-	h->start = range.start;
-	h->bytes = range.bytes;
-	vx_job_done(&h->job);
+	heap_tell(s, h, heap, range.bytes);
 	return 0;
 }
 

@@ -289,6 +289,9 @@ struct med_session {
 	struct med_run *runs;
 	unsigned int run_count, run_space;
 	bool heap_pending; /* the last run is not confirmed yet */
+	/* CLOSING or VANISHING: asked for while RESUMING, done when its executor is known or has died */
+	enum med_session_state wanted;
+	bool keep_window;
 	uint32_t error, value, limit;
 	char text[VGPU_LINK_TEXT];
 	struct med_timer timer;
@@ -313,6 +316,8 @@ void med_session_match(struct med *m, bool last);
 void med_session_kill(struct med_session *s, uint32_t error, const char *text);
 void med_session_fail(struct med_session *s, uint32_t error, uint32_t value, uint32_t limit, const char *text);
 void med_session_finish(struct med_session *s);
+/* Does what was asked for while it was RESUMING. May free s. */
+void med_session_wanted(struct med_session *s);
 void med_session_vanish(struct med_session *s);
 void med_session_executor_gone(struct med_session *s, uint32_t error, const char *text);
 const char *med_session_state_name(enum med_session_state state);

@@ -490,8 +490,13 @@ static void match_one(struct med_session *s, bool last)
 
 void med_session_match(struct med *m, bool last)
 {
-	for (struct med_link *l = m->links; l; l = l->next)
-		for (struct med_session *s = l->sessions; s; s = s->next)
-			if (s->state == MED_RESUMING)
-				match_one(s, last);
+	for (struct med_link *l = m->links; l; l = l->next) {
+		for (struct med_session *s = l->sessions, *next; s; s = next) {
+			next = s->next;
+			if (s->state != MED_RESUMING)
+				continue;
+			match_one(s, last);
+			med_session_wanted(s);
+		}
+	}
 }

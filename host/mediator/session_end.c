@@ -110,7 +110,8 @@ static void advance(struct med_session *s)
 		session_free(s);
 		break;
 	case MED_VANISHING:
-		release_window(s);
+		if (!s->keep_window)
+			release_window(s);
 		session_free(s);
 		break;
 	default:
@@ -142,9 +143,33 @@ void med_session_fail(struct med_session *s, uint32_t error, uint32_t value, uin
 	end(s, MED_FAILING, false);
 }
 
+/*
+ * An executor that a new mediator has not heard of yet may still use the extents: what is asked
+ * meanwhile waits for med_session_match.
+ */
+static bool wait_for_executor(struct med_session *s, enum med_session_state wanted)
+{
+	if (s->state != MED_RESUMING || s->executor)
+		return false;
+	s->wanted = wanted;
+	return true;
+}
+
+void med_session_wanted(struct med_session *s)
+{
+	if (s->state == MED_RESUMING)
+		return;
+	if (s->wanted == MED_CLOSING)
+		med_session_finish(s);
+	else if (s->wanted == MED_VANISHING)
+		med_session_vanish(s);
+}
+
 /* The client's CLOSE. */
 void med_session_finish(struct med_session *s)
 {
+	if (wait_for_executor(s, MED_CLOSING))
+		return;
 	if (s->state == MED_CLOSING || s->state == MED_VANISHING || s->state == MED_FAILING)
 		return;
 	end(s, MED_CLOSING, true);
@@ -152,8 +177,10 @@ void med_session_finish(struct med_session *s)
 
 void med_session_vanish(struct med_session *s)
 {
-	if (s->state == MED_VANISHING)
+	if (s->state == MED_VANISHING || (!s->link->gone && wait_for_executor(s, MED_VANISHING)))
 		return;
+	/* the client is gone before its executor was found: that one's memory is left alone */
+	s->keep_window = s->state == MED_RESUMING && !s->executor;
 	end(s, MED_VANISHING, false);
 }
 

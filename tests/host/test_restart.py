@@ -118,6 +118,39 @@ def test_executor_died_meanwhile(build):
         link.open_ok(0, 0)
 
 
+def test_close_waits_for_the_executor(build):
+    """A stopped executor cannot report to the new mediator: its extents are not the client's yet."""
+    with Host(build, mediator_args=("--grace-ms", "60000")) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        pid = pids(h)[0]
+        os.pwrite(w, b"mine", 4096)
+        h.kill_mediator()
+        os.kill(pid, signal.SIGSTOP)
+        h.start_mediator()
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        resume(link, [(0, 0)])
+        link.simple(CLOSE, 0)
+        wait_for(lambda: [s for s in h.call("session.list") if s["state"] == "resuming"], "the session is known")
+        link.sock.settimeout(1)
+        answer = None
+        try:
+            answer = link.recv()
+        except TimeoutError:
+            pass
+        check(answer is None, f"no answer while the executor lives, got {answer!r}")
+        equal(os.pread(w, 4, 4096), b"mine", "the extent is untouched")
+        link.sock.settimeout(60)
+        os.kill(pid, signal.SIGCONT)
+        equal(link.expect(CLOSED, 0).error, 0, "CLOSE")
+        check(not os.path.exists(f"/proc/{pid}"), "the executor is gone first")
+        equal(os.pread(w, 4, 4096), bytes(4), "the extent is clear")
+
+
 def test_warm_executors_are_kept(build):
     with Host(build, warm=2) as h:
         h.wait_warm(2)
