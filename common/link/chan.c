@@ -107,11 +107,13 @@ ssize_t vgpu_chan_recv(int sock, void *message, size_t size, struct vgpu_chan_fd
 
 static int address_of(const char *path, struct sockaddr_un *ret)
 {
+	size_t length = strlen(path);
+
 	memset(ret, 0, sizeof(*ret));
 	ret->sun_family = AF_UNIX;
-	if (strlen(path) >= sizeof(ret->sun_path))
+	if (length >= sizeof(ret->sun_path))
 		return -ENAMETOOLONG;
-	strcpy(ret->sun_path, path);
+	memcpy(ret->sun_path, path, length);
 	return 0;
 }
 
