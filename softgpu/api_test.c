@@ -121,7 +121,7 @@ static void *release_later(void *argument)
 	struct flag *flag = argument;
 
 	usleep(50000);
-	*flag->host = 1;
+	__atomic_store_n(flag->host, 1, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -140,7 +140,7 @@ static void test_depth(void **state)
 	assert_int_equal(*flag.host, 0);
 	pthread_create(&thread, NULL, release_later, &flag);
 	launch(empty, stream, NULL);
-	assert_int_equal(*flag.host, 1);
+	assert_int_equal(__atomic_load_n(flag.host, __ATOMIC_RELAXED), 1);
 	pthread_join(thread, NULL);
 	OK(cu.cuStreamSynchronize(stream));
 	OK(cu.cuStreamDestroy(stream));
@@ -223,7 +223,7 @@ static void *free_in_thread(void *argument)
 	OK(cu.cuDevicePrimaryCtxRetain(&context, 0));
 	OK(cu.cuCtxSetCurrent(context));
 	OK(cu.cuMemFree(*address));
-	*address = 0;
+	__atomic_store_n(address, 0, __ATOMIC_RELAXED);
 	OK(cu.cuDevicePrimaryCtxRelease(0));
 	return NULL;
 }
@@ -240,7 +240,7 @@ static void test_free_waits(void **state)
 	spin(&flag, stream, 1);
 	pthread_create(&thread, NULL, free_in_thread, &memory);
 	usleep(20000);
-	assert_true(*(volatile CUdeviceptr *)&memory != 0);
+	assert_true(__atomic_load_n(&memory, __ATOMIC_RELAXED) != 0);
 	*flag.host = 1;
 	pthread_join(thread, NULL);
 	assert_true(memory == 0);
