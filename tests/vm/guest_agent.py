@@ -3,6 +3,7 @@
 
 import collections
 import os
+import select
 import socket
 import struct
 import threading
@@ -130,7 +131,9 @@ class Agent:
                 # QEMU may close the connection when it resets its virtio-serial device.
                 if self.closed:
                     self.connect()
-                self.send('H', 0, self.nonce.encode())
+                # A guest that does not read fills the connection: then there is nothing to send.
+                if select.select([], [self.socket], [], 0)[1]:
+                    self.send('H', 0, self.nonce.encode())
             except (OSError, GuestError):
                 continue
 

@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import sys
 import time
 
 import images
@@ -157,7 +158,16 @@ class Vm:
     def boot(self, timeout=BOOT_SECONDS):
         """Starts QEMU and waits until the guest is up; loads the driver when there is one."""
         self.start()
-        self.join(timeout)
+        try:
+            self.join(timeout / 2)
+        except VmError:
+            # Under TCG with more than one CPU a kernel now and then hangs before its first word.
+            if self.accel != 'tcg' or not self.qemu.alive() or self.serial().strip():
+                raise
+            print('%s: the guest hung before its first word under TCG; started once more' % self.name, file=sys.stderr)
+            self.kill()
+            self.start()
+            self.join(timeout)
         if self.driver:
             self.run('insmod /share/vgpu.ko')
         return self
