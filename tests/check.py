@@ -8,6 +8,7 @@ Give names to run only those: tests/check.py quick unit vm. The last line counts
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OUT = ROOT / "build-check"
 PY = "/usr/bin/python3"
+# how the runners, compilers, sanitizers and cmocka begin the line that says what is wrong
+FAILURE = re.compile(r"^FAILED|^\s*\|?\s*\w*(Error|Failure|Timeout\w*): |error: |ERROR: |\[  FAILED  \]|^not ok")
 
 
 def meson(name, *options, cc="gcc"):
@@ -64,10 +67,17 @@ def run(name, command):
     seconds = time.monotonic() - start
     print(f"{'ok    ' if rc == 0 else 'FAILED'} {name:<16} {seconds:6.0f} s", flush=True)
     if rc:
-        lines = log.read_text(errors="replace").splitlines()
-        print("\n".join("       | " + line for line in lines[-60:]))
-        print(f"       whole log: {log.relative_to(ROOT)}", flush=True)
+        show_failure(log)
     return rc == 0
+
+
+def show_failure(log):
+    """What failed first, in a few lines; then the log's end without the tests that passed."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("ok ")]
+    for line in [line for line in lines if FAILURE.search(line)][:12]:
+        print("       ! " + line[:200])
+    print("\n".join("       | " + line for line in lines[-100:]))
+    print(f"       whole log: {log.relative_to(ROOT)}", flush=True)
 
 
 def main():

@@ -759,10 +759,12 @@ static void survive(struct gpu *gpu, uint32_t code, bool revoked)
 		CHECK(*ring == 0);
 		*ring = 1;
 		*gpu->doorbell = 0;
+		for (int i = 0; i < 10000 && !touch_kills(gpu->heap + EXTENT - 1); i++)
+			usleep(1000);
+		CHECK(touch_kills(gpu->heap + EXTENT - 1));
 		for (int i = 0; i < 10000 && !touch_kills(gpu->heap); i++)
 			usleep(1000);
 		CHECK(touch_kills(gpu->heap));
-		CHECK(touch_kills(gpu->heap + EXTENT - 1));
 	} else {
 		CHECK(gpu->heap[EXTENT - 1] == 0x77);
 	}
