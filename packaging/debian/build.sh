@@ -88,9 +88,7 @@ move vgpu-host usr/bin usr/libexec usr/lib/systemd usr/lib/sysusers.d usr/lib/tm
 move vgpu-softgpu "usr/lib/$multiarch/vgpu"
 move libvgpu0 "usr/lib/$multiarch/libvgpu.so.0" "usr/lib/$multiarch/libvgpu.so.$version"
 move libvgpu-dev usr/include "usr/lib/$multiarch/libvgpu.so" "usr/lib/$multiarch/libvgpu.a"
-if [[ -d $work/all/usr/share/man/man3 ]]; then
-	move libvgpu-dev usr/share/man/man3
-fi
+move libvgpu-dev usr/share/man/man3 usr/share/doc/libvgpu/examples
 left=$(find "$work/all" ! -type d)
 if [[ -n $left ]]; then
 	echo "build.sh: installed, but in no package: $left" >&2
