@@ -38,6 +38,12 @@ static void ready(struct med_executor *e, const struct vgpu_executor_ready *r)
 		broken(e, "READY twice");
 		return;
 	}
+	/* it has, or may have, a VM's window: one that was taken over must never get a second VM's. Also
+	 * one that the earlier mediator recorded and then did not live to send its session */
+	if (e->has_vm) {
+		broken(e, "READY of one that was given to a VM");
+		return;
+	}
 	take_ready(e, r);
 	if (r->error) {
 		e->error = r->error;

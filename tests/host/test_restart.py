@@ -399,6 +399,25 @@ def test_impostor(build):
         wait_for(lambda: not os.path.exists(f"/proc/{mine[9]}"), "the impostor is gone")
 
 
+def test_executor_that_says_it_is_new(build):
+    """A taken-over executor says after a restart that it is warm: it must not get a second VM's session."""
+    with Host(build, warm=0) as h:
+        h.add_vm("attacker", window_bytes=64 * MIB)
+        h.add_vm("victim", window_bytes=64 * MIB)
+        link = h.stub("attacker")
+        link.hello(window=memfd(64 * MIB), window_bytes=64 * MIB)
+        link.open_ok(10, 0)
+        pid = pids(h)[10]
+        h.kill_mediator()
+        h.start_mediator()
+        victim = h.stub("victim")
+        victim.hello(window=memfd(64 * MIB), window_bytes=64 * MIB)
+        victim.open_ok(3, 0)
+        check(pids(h)[3] != pid, "the victim's session has a process of its own")
+        equal(h.call("status")["counters"]["executors_malformed"], 1, "the false one is noticed")
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "and ended")
+
+
 def test_silent_executor_holds_up_its_own_vm_only(build):
     """An executor that does not answer a new mediator: other VMs' sessions open at once."""
     with Host(build) as h:
