@@ -163,10 +163,13 @@ int med_vm_apply(struct med *m, const struct med_vm_config *c)
 
 void med_vm_remove(struct med_vm *vm)
 {
+	struct med *m = vm->med;
+
 	stop_listening(vm);
-	vm->removed = true;
 	drop_links(vm, "the administrator has removed this VM from the GPU's configuration");
-	med_vms_collect(vm->med);
+	/* only now: the last link that goes takes a removed VM with it */
+	vm->removed = true;
+	med_vms_collect(m);
 }
 
 static bool in_use(const struct med_vm *vm)

@@ -145,3 +145,17 @@ def test_removed_vm(build):
         check(link.ended(), "link of a removed VM ends")
         check(not os.path.exists(f"{h.run}/vm/vm1.sock"), "its socket is gone")
         wait_for(lambda: len(h.executors()) == h.warm_count(), "its executor is gone")
+
+
+def test_removed_vm_with_an_idle_link(build):
+    """Nothing keeps the VM once its link is dropped: it goes in the middle of being removed."""
+    with Host(build, warm=0) as h:
+        for name in ("vm1", "vm2"):
+            h.add_vm(name, window_bytes=64 * MIB)
+        links = [h.stub("vm1"), h.stub("vm2")]
+        for link in links:
+            equal(link.hello(window=memfd(64 * MIB), window_bytes=64 * MIB).type, WELCOME, "HELLO")
+        h.call("vm.remove", name="vm1")
+        check(links[0].ended(), "the link ends")
+        equal([v["name"] for v in h.call("vm.list")], ["vm2"], "what is left")
+        equal(len(h.call("status")["links"]), 1, "links")
