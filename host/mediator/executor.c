@@ -50,6 +50,14 @@ bool med_executors_adopting_vm(const struct med *m, const uint8_t vm_uuid[16])
 	return false;
 }
 
+bool med_executors_unmatched(const struct med *m, const uint8_t vm_uuid[16])
+{
+	for (struct med_executor *e = m->executors; e; e = e->next)
+		if (e->has_vm && !e->session && !memcmp(e->vm_uuid, vm_uuid, 16))
+			return true;
+	return false;
+}
+
 /* What was started by an earlier mediator and has not said a word until now is not waited for. */
 void med_executors_greet_end(struct med *m)
 {
@@ -82,12 +90,7 @@ bool med_executors_of_earlier(const struct med_link *l)
 	/* the jailer has not said yet which there are */
 	if (!l->med->jailer.listed && l->med->grace.armed)
 		return true;
-	if (med_executors_adopting_vm(l->med, l->vm->config.uuid))
-		return true;
-	for (struct med_executor *e = l->med->executors; e; e = e->next)
-		if (e->report[0] >= 0 && !e->session && of_link(e, l))
-			return true;
-	return false;
+	return med_executors_unmatched(l->med, l->vm->config.uuid);
 }
 
 int med_executor_send(struct med_executor *e, uint32_t type, void *message, size_t bytes, const int *fds,
@@ -135,7 +138,8 @@ int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int soc
 
 	if (!e)
 		return -ENOMEM;
-	rc = med_channel_init(&e->channel, sock, MED_EXECUTOR_QUEUE, med_executor_receive);
+	e->channel.source.fd = -1;
+	rc = sock < 0 ? 0 : med_channel_init(&e->channel, sock, MED_EXECUTOR_QUEUE, med_executor_receive);
 	if (rc) {
 		free(e);
 		return rc;
@@ -154,6 +158,11 @@ int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int soc
 	e->since_ns = med_now_ns();
 	e->next = m->executors;
 	m->executors = e;
+	if (sock < 0) {
+		/* it ends by itself at end of file, and this makes sure */
+		med_executor_end(e, false);
+		return 0;
+	}
 	med_timer_start(&e->timer, MED_WAIT_MS);
 	med_executor_hello(e);
 	return 0;
@@ -245,7 +254,7 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 	}
 	med_timer_stop(&e->timer);
 	med_channel_uninit(&e->channel);
-	if (s || e->report[0] >= 0)
+	if (s || e->has_vm)
 		med_config_remove_executor(m->config, e->id);
 	put_slot(e);
 	for (int i = 0; i < 3; i++)
@@ -257,6 +266,7 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 		start_failed(m, e->error == VGPU_ERROR_SESSION_EXECUTOR_DIED ? VGPU_ERROR_HOST_NO_EXECUTOR : e->error,
 			     e->text);
 	free(e);
+	med_session_unmatched_gone(m);
 	med_links_check_resets(m);
 	med_executors_balance(m);
 }

@@ -292,6 +292,9 @@ struct med_session {
 	/* CLOSING or VANISHING: asked for while RESUMING, done when its executor is known or has died */
 	enum med_session_state wanted;
 	bool keep_window;
+	/* its executor was not found after a restart: it may be one of its VM's that have not said
+	 * what they have, so the extents wait for the end of those */
+	bool unmatched;
 	uint32_t error, value, limit;
 	char text[VGPU_LINK_TEXT];
 	struct med_timer timer;
@@ -320,6 +323,8 @@ void med_session_finish(struct med_session *s);
 void med_session_wanted(struct med_session *s);
 void med_session_vanish(struct med_session *s);
 void med_session_executor_gone(struct med_session *s, uint32_t error, const char *text);
+/* An executor of an earlier mediator is gone: what waited for it goes on. */
+void med_session_unmatched_gone(struct med *m);
 const char *med_session_state_name(enum med_session_state state);
 
 /* ---- executor.c, executor_message.c */
@@ -346,6 +351,7 @@ struct med_executor {
 	uint64_t since_ns;
 };
 struct med_executor *med_executor_find(struct med *m, uint32_t id);
+/* sock -1: nobody has its socket any more, it can only be ended. */
 int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int sock);
 void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status);
 /* polite: FINISH first, SIGKILL when it takes too long. */
@@ -360,6 +366,8 @@ struct med_executor *med_executor_warm(struct med *m);
  * sessions wait. Of any VM, or of this one. */
 bool med_executors_adopting(const struct med *m);
 bool med_executors_adopting_vm(const struct med *m, const uint8_t vm_uuid[16]);
+/* Of an earlier mediator, given to this VM by it, without a session since: living or dying. */
+bool med_executors_unmatched(const struct med *m, const uint8_t vm_uuid[16]);
 void med_executors_greet_end(struct med *m);
 /* Ends those of an earlier mediator that this link has not resumed. */
 void med_executors_end_unresumed(struct med_link *l);

@@ -73,8 +73,7 @@ static void got_executor(struct med_jailer *j, const struct vgpu_jailer_message 
 			close(sock);
 		return;
 	}
-	/* nobody has its socket: it ends by itself at end of file, and this makes sure */
-	if (sock < 0 || med_executor_add(med, m, sock)) {
+	if (med_executor_add(med, m, sock)) {
 		if (sock >= 0)
 			close(sock);
 		med_jailer_kill(med, m->id);
@@ -114,6 +113,9 @@ static void listed(struct med_jailer *j)
 	struct med *m = med_of(j);
 	struct med_executor *next;
 
+	/* from now on those that are named can be heard */
+	if (!j->ever_listed && m->grace.armed)
+		med_timer_start(&m->grace, m->options.grace_ms);
 	j->listed = true;
 	j->ever_listed = true;
 	for (struct med_executor *e = m->executors; e; e = next) {

@@ -96,6 +96,11 @@ static void grace_over(struct med_timer *t)
 {
 	struct med *m = med_container(t, struct med, grace);
 
+	/* a jailer that is stopped keeps executors and their sockets: they live, and will be named */
+	if (m->jailer.connected && !m->jailer.ever_listed) {
+		med_timer_start(t, m->options.grace_ms ? m->options.grace_ms : MED_RETRY_MS);
+		return;
+	}
 	med_session_match(m, true);
 	med_executors_greet_end(m);
 	med_links_check_resets(m);

@@ -483,9 +483,11 @@ static void match_one(struct med_session *s, bool last)
 		vgpu_log(VGPU_LOG_WARNING, "executor reports pages that do not fit executor=%u", e->id);
 		med_executor_end(e, false);
 	}
-	if (last || !(m->grace.armed || med_executors_adopting(m)))
+	if (last || !(m->grace.armed || med_executors_adopting(m))) {
+		s->unmatched = true;
 		med_session_executor_gone(s, VGPU_ERROR_SESSION_EXECUTOR_DIED,
 					  "the session's executor did not survive the restart of the host's GPU service");
+	}
 }
 
 void med_session_match(struct med *m, bool last)

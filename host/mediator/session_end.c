@@ -92,7 +92,7 @@ static void advance(struct med_session *s)
 	struct med_link *l = s->link;
 	uint32_t sid = s->sid, epoch = s->epoch;
 
-	if (s->executor)
+	if (s->executor || (s->unmatched && med_executors_unmatched(l->med, l->vm->config.uuid)))
 		return;
 	release_host(s);
 	switch (s->state) {
@@ -224,4 +224,25 @@ void med_session_executor_gone(struct med_session *s, uint32_t error, const char
 		tell_ended(s, error, text);
 	}
 	advance(s);
+}
+
+/* The first that can go on now. */
+static struct med_session *find_unmatched(struct med *m)
+{
+	for (struct med_link *l = m->links; l; l = l->next)
+		for (struct med_session *s = l->sessions; s; s = s->next)
+			if (s->unmatched && s->state != MED_DEAD && !med_executors_unmatched(m, l->vm->config.uuid))
+				return s;
+	return NULL;
+}
+
+void med_session_unmatched_gone(struct med *m)
+{
+	struct med_session *s;
+
+	/* one at a time: with the last one its link may go too */
+	while ((s = find_unmatched(m))) {
+		s->unmatched = false;
+		advance(s);
+	}
 }

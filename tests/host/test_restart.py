@@ -4,6 +4,7 @@ import mmap
 import os
 import signal
 import subprocess
+import time
 import uuid
 
 from vgpu_host import (CLOSE, CLOSED, ENDED, ERRORS, EXTENT, MIB, RESET, RESET_DONE, RESUME, RESUMED, WELCOME, Host, check, equal, memfd, need_root,
@@ -397,6 +398,68 @@ def test_impostor(build):
         wait_for(lambda: pids(h).get(3) == mine[3], "the victim's session goes on")
         equal(h.call("vm.show", name="victim")["vram_used_bytes"], MIB, "its VRAM is known")
         wait_for(lambda: not os.path.exists(f"/proc/{mine[9]}"), "the impostor is gone")
+
+
+def test_stopped_jailer_outlasts_the_grace_time(build):
+    """Which executors live is not known while the jailer is stopped: no session is given up for that."""
+    with Host(build, warm=0) as h:
+        h.add_vm(window_bytes=64 * MIB)
+        w = memfd(64 * MIB)
+        link = h.stub()
+        link.hello(window=w, window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        before = pids(h)
+        h.jailer.send_signal(signal.SIGSTOP)
+        try:
+            h.kill_mediator()
+            h.start_mediator()
+            link = h.stub()
+            link.hello(window=w, window_bytes=64 * MIB, resume=1)
+            resume(link, [(0, 0)])
+            time.sleep(5)  # the grace time is 3 s
+            equal([s["state"] for s in h.call("session.list")], ["resuming"], "the session waits")
+        finally:
+            h.jailer.send_signal(signal.SIGCONT)
+        wait_for(lambda: pids(h) == before, "the same executor goes on")
+
+
+def test_extents_wait_for_a_silent_executor(build):
+    """Given up after the grace time, but not reaped yet: it may still write to what its session had."""
+    for word in (CLOSE, RESET):
+        with Host(build, warm=0) as h:
+            h.add_vm(window_bytes=64 * MIB)
+            w = memfd(64 * MIB)
+            link = h.stub()
+            link.hello(window=w, window_bytes=64 * MIB)
+            link.open_ok(0, 0)
+            pid = pids(h)[0]
+            os.pwrite(w, b"mine", 4096)
+            os.kill(pid, signal.SIGSTOP)
+            h.kill_mediator()
+            h.start_mediator()
+            wait_for(lambda: h.call("status")["jailer"]["connected"], "the jailer has told which executors live")
+            h.jailer.send_signal(signal.SIGSTOP)  # and ends none now
+            try:
+                link = h.stub()
+                link.hello(window=w, window_bytes=64 * MIB, resume=1)
+                resume(link, [(0, 0)])
+                equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
+                link.simple(word, 0)
+                link.sock.settimeout(1)
+                answer = None
+                try:
+                    answer = link.recv()
+                except TimeoutError:
+                    pass
+                check(answer is None, f"no answer while the executor lives, got {answer!r}")
+                equal(os.pread(w, 4, 4096), b"mine", "the extent is untouched")
+            finally:
+                h.jailer.send_signal(signal.SIGCONT)
+            link.sock.settimeout(60)
+            link.expect(CLOSED if word == CLOSE else RESET_DONE)
+            check(not os.path.exists(f"/proc/{pid}"), "the executor is gone first")
+            equal(os.pread(w, 4, 4096), bytes(4), "the extent is clear")
+            os.close(w)
 
 
 def test_executor_that_says_it_is_new(build):
