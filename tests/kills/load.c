@@ -4,7 +4,7 @@
  * byte that comes back is checked.
  *
  *   vgpu-load [--transport T] [--kernels DIR] [--rounds N] [--elements N] [--bulk BYTES] [--pause-ms N]
- *             [--grow BYTES]
+ *             [--launches N] [--grow BYTES]
  *
  * Three rounds are under way at once. The copy stream uploads round r, downloads round r-1 and
  * moves a block there and back; the work stream runs the kernels of round r meanwhile. Host memory
@@ -16,6 +16,7 @@
  *   error: NAME: sentence     a call failed, or there is no session
  *   wrong: what               a result is not right
  *
+ * --launches of each kernel a round, to the same effect: so many that the GPU has more to do than the host.
  * --pause-ms rests before each round, for a neighbour that shall leave the machine to others.
  * --grow BYTES loads a module of that size again and again instead, until that fails.
  * Exit code 0: ended in order, 1: error, 2: usage, 3: a wrong result.
@@ -34,7 +35,6 @@
 enum {
 	LANES = 3,
 	BLOCK = 256,
-	LAUNCHES = 6,  /* of each kernel a round, to the same effect: the GPU has more to do than the host */
 	LINE_MS = 100, /* between two lines of progress */
 };
 
@@ -50,7 +50,7 @@ struct load {
 	struct vgpu_stream *copy, *work;
 	struct vgpu_function *add, *scan;
 	struct lane lane[LANES];
-	uint32_t elements, pause_ms;
+	uint32_t elements, pause_ms, launches;
 	size_t bulk;
 	uint32_t rounds, in_flight;
 };
@@ -173,7 +173,7 @@ static int launch(struct load *l, struct lane *lane)
 	struct vgpu_dim3 grid = { l->elements / BLOCK, 1, 1 }, block = { BLOCK, 1, 1 };
 	void *add[] = { &a, &b, &c, &n }, *scan[] = { &s, &out, &sums, &n };
 
-	for (int i = 0; i < LAUNCHES; i++) {
+	for (uint32_t i = 0; i < l->launches; i++) {
 		TRY(vgpu_launch(l->add, grid, block, 0, l->work, add));
 		TRY(vgpu_launch(l->scan, grid, block, BLOCK * 4, l->work, scan));
 	}
@@ -365,6 +365,7 @@ int main(int argc, char **argv)
 {
 	struct vgpu_open_options options = { .size = sizeof(options) };
 	unsigned long long rounds = 0, elements = 16384, bulk = 2 << 20, pause = 0, growth = 0;
+	unsigned long long launches = 6;
 	const char *kernels = "tests/kernels";
 	static struct load l;
 	vgpu_status status;
@@ -387,6 +388,8 @@ int main(int argc, char **argv)
 			rc = number(v, 4, 1 << 28, &bulk);
 		else if (!strcmp(o, "--pause-ms"))
 			rc = number(v, 0, 10000, &pause);
+		else if (!strcmp(o, "--launches"))
+			rc = number(v, 1, 1 << 20, &launches);
 		else if (!strcmp(o, "--grow"))
 			rc = number(v, 4096, 512 << 20, &growth);
 		else
@@ -403,6 +406,7 @@ int main(int argc, char **argv)
 	l.elements = (uint32_t)elements / BLOCK * BLOCK;
 	l.bulk = bulk / 4 * 4;
 	l.pause_ms = (uint32_t)pause;
+	l.launches = (uint32_t)launches;
 	if (growth)
 		rc = grow(&l, kernels, growth);
 	else if (!(rc = prepare(&l, kernels)))

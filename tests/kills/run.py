@@ -53,11 +53,11 @@ class Report:
         start = time.monotonic()
         try:
             text = scenario(*arguments)
-        except Exception:
+        except Exception as error:
             self.failed += 1
             traceback.print_exc(limit=-4, file=sys.stdout)
             print(self.stack.describe())
-            print(f"FAILED {name}", flush=True)
+            print(f"FAILED {name}: {error}", flush=True)
             return False
         skipped = text.startswith("skipped")
         self.passed += not skipped
@@ -84,7 +84,7 @@ def end_neighbours(stack, neighbours):
     have = stack.baseline()
     check(have["sessions"] == 0 and not any(have["vram"].values()), f"left over at the end: {have}")
     check(have["executors"] == have["cgroups"] == stack.host.warm or not have["cgroups"], f"left over at the end: {have}")
-    return f"{rounds} rounds right, a copy and a kernel in flight in {min(share) * 100:.0f}% of those looked at"
+    return f"{rounds} rounds right, a copy and a kernel in flight in up to {max(share) * 100:.0f}% of those looked at"
 
 
 def local_half(args, report, rng, build):

@@ -20,6 +20,8 @@ QUOTA = 1 << 30
 WINDOW = 512 << 20
 HANG = 120  # seconds after which something hangs; never a measure of speed
 VICTIM_UID = 54001
+# A real GPU is done with a round of the software GPU's size before the host has filled the next.
+REAL_LOAD = ("--launches", "1000")
 BINARIES = ("host/jailer/vgpu-jailer", "host/mediator/vgpu-mediator", "host/executor/vgpu-executor",
             "tests/kills/vgpu-load")
 ROUND = re.compile(rb"^round (\d+) ok, (\d+) in flight$", re.M)
@@ -55,6 +57,11 @@ class Load:
         """How many of its rounds found a copy and a kernel in flight."""
         found = ROUND.findall(self.output())
         return int(found[-1][1]) if found else 0
+
+    def wait_in_flight(self):
+        """Until it has been seen with a copy and a kernel in flight."""
+        wait_for(lambda: self.in_flight() or self.status() is not None, f"{self.name} has both in flight", HANG)
+        check(self.in_flight(), f"it has ended: {self.describe()}")
 
     def describe(self):
         return f"{self.name}: status {self.status()}, output: ...{self.output()[-600:].decode(errors='replace')}"
@@ -157,6 +164,7 @@ class Stack:
         self.install()
         shutil.copytree(ROOT / "tests/kernels", self.folder / "kernels")
         self.real_gpu = bool(driver)
+        self.heavy = REAL_LOAD if driver else ()
         self.loads = []
         self.vms = {}
         self.host = Host(str(self.folder), executor=str(self.folder / BINARIES[2]),
@@ -204,10 +212,10 @@ class Stack:
         return load
 
     def victim(self, *arguments):
-        return self.local("the victim", *arguments, uid=VICTIM_UID)
+        return self.local("the victim", *self.heavy, *arguments, uid=VICTIM_UID)
 
     def guest(self, vm, *arguments):
-        return GuestLoad(self, vm, *arguments)
+        return GuestLoad(self, vm, *self.heavy, *arguments)
 
     def new_session(self, vm=None):
         """A new session works at once."""

@@ -32,7 +32,7 @@ class Victims:
     def begin(self):
         """A victim at work: a copy and a kernel are in flight."""
         victim = self.stack.guest(self.vm) if self.vm else self.stack.victim()
-        victim.wait_rounds(1)
+        victim.wait_in_flight()
         pause(self.rng, FLIGHT_S)
         return victim
 
