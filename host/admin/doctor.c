@@ -64,7 +64,8 @@ static void check_driver(json_t *checks)
 
 	if (!version) {
 		check(checks, "driver", "bad", "libcuda.so.1 is not there or does not work",
-		      "install NVIDIA's driver 550 or newer, or run the software GPU: vgpu-jailer --driver");
+		      "install NVIDIA's driver 550 or newer; to try without a GPU, install vgpu-softgpu and set "
+		      "VGPU_JAILER_OPTIONS in /etc/default/vgpu-jailer: see vgpu-jailer(8)");
 		return;
 	}
 	snprintf(text, sizeof(text), "CUDA %d.%d%s%s", version / 1000, version % 1000 / 10,
@@ -177,7 +178,8 @@ static void check_qemu(json_t *checks)
 	}
 	if (glob("/usr/lib/*/qemu/vgpu-stub.so", 0, NULL, &g)) {
 		snprintf(text, sizeof(text), "version %d.%d, and no vgpu-stub is installed", major, minor);
-		check(checks, "qemu", "warning", text, "install the package vgpu-stub");
+		check(checks, "qemu", "warning", text,
+		      "install the package vgpu-stub, or build it: tools/build-stub.sh in vgpu's source");
 		return;
 	}
 	snprintf(command, sizeof(command),
@@ -210,6 +212,17 @@ static int print(const json_t *checks)
 	return bad ? ADM_FAILED : ADM_OK;
 }
 
+/* Then what NVIDIA's driver says of this machine is of no interest. */
+static bool software_gpu(struct adm *a)
+{
+	char text[1024];
+	json_t *status = adm_try(a, "status", NULL, text, sizeof(text));
+	bool software = json_is_true(json_object_get(json_object_get(status, "gpu"), "software"));
+
+	json_decref(status);
+	return software;
+}
+
 int adm_doctor(struct adm *a)
 {
 	json_t *checks = json_array(), *theirs;
@@ -218,9 +231,11 @@ int adm_doctor(struct adm *a)
 
 	if (a->argc > 1)
 		return adm_wrong_usage("doctor takes no arguments");
-	check_driver(checks);
-	check_gpus(checks);
-	check_hmm(checks);
+	if (!software_gpu(a)) {
+		check_driver(checks);
+		check_gpus(checks);
+		check_hmm(checks);
+	}
 	check_kernel(checks);
 	check_kvm(checks);
 	check_qemu(checks);

@@ -165,10 +165,12 @@ json_t *med_rpc_doctor(struct med_rpc *r, json_t *params)
 		check(checks, "executor", "ok", m->gpu.gpu_name, "");
 	else
 		check(checks, "executor", "warning", "none has been started yet",
-		      "open a session, or start vgpu-mediator with --warm 1");
+		      "try it with a program, or have one started ahead: --warm 1 in VGPU_MEDIATOR_OPTIONS in "
+		      "/etc/default/vgpu-mediator");
 	if (m->gpu_known && m->gpu.software)
 		check(checks, "gpu", "warning", "the software GPU is in use: correct, but slow",
-		      "start vgpu-jailer with --driver libcuda.so.1 on a host with a GPU");
+		      "on a host with a GPU: take --driver out of VGPU_JAILER_OPTIONS in /etc/default/vgpu-jailer, and "
+		      "systemctl restart vgpu-jailer");
 	check_sandbox(m, checks);
 	return json_pack("{s:o}", "checks", checks);
 }

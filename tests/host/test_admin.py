@@ -102,14 +102,23 @@ def test_doctor(build):
     with Host(build) as h:
         h.wait_warm()
         a = Admin(build, h)
-        p = subprocess.run([a.program, "--socket", a.socket, "--json", "doctor"], stdout=subprocess.PIPE, text=True)
-        checks = {c["check"]: c for c in json.loads(p.stdout)}
-        for name in ("driver", "gpus", "hmm", "kernel", "namespaces", "cgroups", "kvm", "qemu", "mediator", "jailer",
-                     "executor", "sandbox"):
-            check(name in checks, f"check {name}")
-            check(checks[name]["verdict"] in ("ok", "warning", "bad"), f"verdict of {name}")
-            check(checks[name]["verdict"] != "bad" or checks[name]["action"], f"{name}: what to do")
+
+        def doctor(*names):
+            p = subprocess.run([a.program, "--socket", a.socket, "--json", "doctor"], stdout=subprocess.PIPE, text=True)
+            checks = {c["check"]: c for c in json.loads(p.stdout)}
+            for name in ("kernel", "namespaces", "cgroups", "kvm", "qemu", "mediator") + names:
+                check(name in checks, f"check {name}")
+            for name, c in checks.items():
+                check(c["verdict"] in ("ok", "warning", "bad"), f"verdict of {name}")
+                check(c["verdict"] != "bad" or c["action"] or name == "mediator", f"{name}: what to do")
+            return checks
+
+        software = h.call("status")["gpu"]["software"]
+        checks = doctor("jailer", "executor", "sandbox", *(() if software else ("driver", "gpus", "hmm")))
         equal(checks["mediator"]["verdict"], "ok", "mediator")
+        check(not software or "driver" not in checks, "no word about NVIDIA's driver where it is not used")
+        h.kill_mediator()
+        equal(doctor("driver", "gpus", "hmm")["mediator"]["verdict"], "bad", "mediator that is not there")
 
 
 def options_of(text):
