@@ -208,6 +208,9 @@ static void connect_now(struct med_timer *t)
 	}
 	j->connected = true;
 	j->complained = false;
+	/* started again, perhaps with another driver: what failed before need not fail now */
+	med_timer_stop(&m->backoff);
+	m->backoff_ms = 0;
 	for (struct med_executor *e = m->executors; e; e = e->next) {
 		e->seen = false;
 		e->kill_sent = false;
