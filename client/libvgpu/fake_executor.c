@@ -283,8 +283,6 @@ static bool try_wait(struct fake_executor *x, const struct vgpu_entry *e)
 {
 	if (e->op == VGPU_OP_CONTEXT_SYNC || e->op == VGPU_OP_EVENT_SYNC ? !all_idle(x) : !stream_idle(x, e->stream))
 		return false;
-	if (e->op == VGPU_OP_STREAM_DESTROY)
-		x->stream[e->stream].used = false;
 	reply(x, e, 0, 0, 0);
 	return true;
 }
@@ -417,7 +415,7 @@ static void handle(struct fake_executor *x, const struct vgpu_entry *e)
 		reply(x, e, run_kernel(x, p), 0, 0);
 		break;
 	case VGPU_OP_STREAM_CREATE:
-		for (i = 1; i < VGPU_STREAMS && x->stream[i].used; i++)
+		for (i = 1; i < VGPU_STREAMS && (x->stream[i].used || !stream_idle(x, i)); i++)
 			;
 		if (i == VGPU_STREAMS) {
 			reply(x, e, VGPU_ERROR_CALL_LIMIT, 0, 0);
@@ -452,8 +450,16 @@ static void handle(struct fake_executor *x, const struct vgpu_entry *e)
 	case VGPU_OP_EVENT_ELAPSED:
 		reply(x, e, 0, 0x3f800000, 0);
 		break;
+	case VGPU_OP_STREAM_DESTROY: /* answered at once; its work goes on */
+		reply(x, e, x->stream[e->stream].used ? 0 : VGPU_ERROR_CALL_HANDLE, 0, 0);
+		x->stream[e->stream].used = false;
+		break;
 	case VGPU_OP_STREAM_SYNC:
-	case VGPU_OP_STREAM_DESTROY:
+		if (e->stream && !x->stream[e->stream].used) {
+			reply(x, e, VGPU_ERROR_CALL_HANDLE, 0, 0);
+			break;
+		}
+		/* fall through */
 	case VGPU_OP_EVENT_SYNC:
 	case VGPU_OP_CONTEXT_SYNC:
 		if (!try_wait(x, e)) {

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { DESTROYED_POLL_US = 100 };
+
 bool vgpu_stream_reached(struct vgpu_session *s, uint32_t stream, uint64_t value)
 {
 	return __atomic_load_n(&s->producer.control.stream[stream].completed, __ATOMIC_ACQUIRE) >= value ||
@@ -93,6 +95,37 @@ static vgpu_status sync_call(struct vgpu_session *s, uint32_t op, uint32_t strea
 	return vgpu_fail_host(vgpu_call_wait(s, &(struct vgpu_call){ .op = op, .stream = stream }, NULL), what);
 }
 
+static bool is_live(struct vgpu_session *s, uint32_t stream)
+{
+	return atomic_load_explicit(&s->stream[stream].live, memory_order_acquire);
+}
+
+/*
+ * A destroyed stream has no handle to ask with, but its marks still come. It may be destroyed by
+ * another thread while this one asks: buffers for copies outlive the stream that used them last.
+ */
+static vgpu_status sleep_for_mark(struct vgpu_session *s, uint32_t stream, uint64_t value)
+{
+	struct vgpu_call c = { .op = VGPU_OP_STREAM_SYNC, .stream = stream };
+	vgpu_status status = VGPU_OK;
+
+	while (!status && !vgpu_stream_reached(s, stream, value)) {
+		if (is_live(s, stream)) {
+			status = vgpu_call_wait(s, &c, NULL);
+			if (!status)
+				return VGPU_OK;
+			if (status == VGPU_ERROR_CALL_HANDLE && !is_live(s, stream))
+				status = VGPU_OK;
+		} else {
+			status = vgpu_session_check(s);
+			if (status)
+				return status;
+			usleep(DESTROYED_POLL_US);
+		}
+	}
+	return vgpu_fail_host(status, "synchronise stream");
+}
+
 static vgpu_status wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value, uint64_t spin_ns)
 {
 	vgpu_status status;
@@ -116,7 +149,7 @@ static vgpu_status wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t v
 		if (reached || status)
 			return status;
 	}
-	return sync_call(s, VGPU_OP_STREAM_SYNC, stream, "synchronise stream");
+	return sleep_for_mark(s, stream, value);
 }
 
 vgpu_status vgpu_stream_wait_mark(struct vgpu_session *s, uint32_t stream, uint64_t value)
@@ -172,10 +205,11 @@ vgpu_status vgpu_synchronize(struct vgpu_session *s)
 	vgpu_status status = vgpu_session_check(s);
 
 	for (uint32_t i = 0; i < VGPU_STREAMS && !status; i++) {
-		if (!atomic_load_explicit(&s->stream[i].live, memory_order_acquire) ||
+		if (!atomic_load_explicit(&s->stream[i].work, memory_order_acquire) ||
 		    !vgpu_stream_busy(s, i, &work))
 			continue;
-		if (marks == FEW)
+		/* the work of a destroyed stream counts too, and nothing can be posted to it */
+		if (marks == FEW || !is_live(s, i))
 			return sync_call(s, VGPU_OP_CONTEXT_SYNC, 0, "synchronise");
 		status = vgpu_stream_mark(s, i, false, true, &mark[marks].value);
 		mark[marks++].stream = i;

@@ -199,6 +199,85 @@ static void many_wait_for_one_stream(void **state)
 	}
 }
 
+struct waiter {
+	struct vgpu_stream *stream; /* NULL: the whole session */
+	uint64_t device;
+	void *from;
+	size_t bytes;
+	atomic_bool over;
+	vgpu_status status;
+};
+
+static void *synchronize_all(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->status = vgpu_synchronize(gpu);
+	atomic_store(&w->over, true);
+	return NULL;
+}
+
+static void work_of_a_destroyed_stream_is_waited_for(void **state)
+{
+	struct waiter w = { 0 };
+	struct vgpu_stream *stream;
+	pthread_t thread;
+	uint64_t device;
+
+	OK(vgpu_malloc(gpu, 4096, &device));
+	OK(vgpu_stream_create(gpu, VGPU_STREAM_NON_BLOCKING, 0, &stream));
+	fake_host_hold(host, 1, true);
+	OK(vgpu_memset8_async(gpu, device, 1, 4096, stream));
+	OK(vgpu_stream_destroy(stream));
+	pthread_create(&thread, NULL, synchronize_all, &w);
+	usleep(50000);
+	assert_false(atomic_load(&w.over));
+	fake_host_hold(host, 1, false);
+	pthread_join(thread, NULL);
+	OK(w.status);
+}
+
+static void *copy_in(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->status = vgpu_copy_h2d_async(gpu, w->device, w->from, w->bytes, w->stream);
+	atomic_store(&w->over, true);
+	return NULL;
+}
+
+/* All buffers belong to a stream that was destroyed with its work undone. */
+static void buffers_of_a_destroyed_stream_come_back(void **state)
+{
+	struct waiter w = { .bytes = MIB, .from = malloc(MIB) };
+	struct vgpu_stream *stream;
+	uint8_t *to = malloc(MIB);
+	pthread_t thread;
+	void *pinned;
+
+	OK(vgpu_malloc(gpu, MIB, &w.device));
+	OK(vgpu_stream_create(gpu, VGPU_STREAM_NON_BLOCKING, 0, &stream));
+	OK(vgpu_stream_create(gpu, VGPU_STREAM_NON_BLOCKING, 0, &w.stream));
+	fake_host_hold(host, 1, true);
+	memset(w.from, 1, MIB);
+	OK(vgpu_copy_h2d_async(gpu, w.device, w.from, 200000, stream));
+	for (size_t bytes = 32 * MIB; bytes >= 4096; bytes /= 2)
+		while (!vgpu_host_malloc(gpu, bytes, &pinned))
+			;
+	OK(vgpu_stream_destroy(stream));
+	memset(w.from, 2, MIB);
+	pthread_create(&thread, NULL, copy_in, &w);
+	usleep(50000);
+	assert_false(atomic_load(&w.over));
+	fake_host_hold(host, 1, false);
+	pthread_join(thread, NULL);
+	OK(w.status);
+	OK(vgpu_copy_d2h_async(gpu, to, w.device, MIB, w.stream));
+	assert_memory_equal(w.from, to, MIB);
+	free(w.from);
+	free(to);
+}
+
 static void *wait_nop(void *arg)
 {
 	return (void *)(uintptr_t)vgpu_nop(gpu);
@@ -400,6 +479,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(more_threads_than_slots), T(a_full_ring_makes_producers_wait),
 		T(a_full_stream_leaves_the_others_alone), T(many_wait_for_one_stream),
+		T(work_of_a_destroyed_stream_is_waited_for), T(buffers_of_a_destroyed_stream_come_back),
 		T(the_end_of_a_session_wakes_all), T(a_sticky_error_stands_before_every_call),
 		T(a_mediator_restart_loses_nothing), T(an_executor_lost_meanwhile_is_told),
 		T(a_forked_child_has_no_session), T(sixty_four_threads),
