@@ -140,7 +140,8 @@ void vgpu_stage_put(struct vgpu_session *s, enum vgpu_stage_kind kind, struct vg
 		s->staging.idle[kind].oldest = b;
 	s->staging.idle[kind].newest = b;
 	s->staging.busy[kind]--;
-	pthread_cond_signal(&s->staging.returned);
+	/* one for both kinds: who waits for the other must not swallow it */
+	pthread_cond_broadcast(&s->staging.returned);
 	pthread_mutex_unlock(&s->staging.lock);
 }
 
