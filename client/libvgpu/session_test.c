@@ -1,35 +1,14 @@
 // SPDX-License-Identifier: MIT
 /* Every call of the library against a host in this process, over the real local transport. */
-#include "client/libvgpu/vgpu.h"
+#include "client/libvgpu/bench_test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "client/libvgpu/fake_host.h"
-#include "client/libvgpu/internal.h"
-
-#define MIB (1u << 20)
-#define OK(call) assert_int_equal((call), VGPU_OK)
-
-static char path[64], transport[80];
-static struct fake_host *host;
-static struct vgpu_session *gpu;
 
 static int setup(void **state)
 {
-	struct vgpu_open_options o = { .size = sizeof(o), .transport = transport };
-
-	snprintf(path, sizeof(path), "/tmp/vgpu-session-test.%d", (int)getpid());
-	snprintf(transport, sizeof(transport), "local:%s", path);
-	host = fake_host_start(path, 24 * MIB);
-	gpu = NULL;
-	return (int)vgpu_session_open(&o, &gpu);
+	return bench_setup(24 * MIB);
 }
 
 static int teardown(void **state)
@@ -38,11 +17,7 @@ static int teardown(void **state)
 
 	OK(vgpu_session_counters(gpu, &c));
 	assert_int_equal(c.posted_errors, 0);
-	assert_int_equal(fake_host_counters(host).malformed, 0);
-	assert_int_equal(fake_host_counters(host).backlog_broken, 0);
-	OK(vgpu_session_close(gpu));
-	fake_host_stop(host);
-	return 0;
+	return bench_teardown(state);
 }
 
 static void fill(uint8_t *p, size_t n, unsigned int seed)

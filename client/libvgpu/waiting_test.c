@@ -1,46 +1,15 @@
 // SPDX-License-Identifier: MIT
 /* Threads that wait: full ring, full backlog, more threads than slots; and what ends waiting. */
-#include "client/libvgpu/vgpu.h"
+#include "client/libvgpu/bench_test.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "client/libvgpu/fake_host.h"
-#include "client/libvgpu/internal.h"
-
-#define MIB (1u << 20)
-#define OK(call) assert_int_equal((call), VGPU_OK)
-
-static char path[64], transport[80];
-static struct fake_host *host;
-static struct vgpu_session *gpu;
 
 static int setup(void **state)
 {
-	struct vgpu_open_options o = { .size = sizeof(o), .transport = transport };
-
-	snprintf(path, sizeof(path), "/tmp/vgpu-waiting-test.%d", (int)getpid());
-	snprintf(transport, sizeof(transport), "local:%s", path);
-	host = fake_host_start(path, 64 * MIB);
-	gpu = NULL;
-	return (int)vgpu_session_open(&o, &gpu);
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(fake_host_counters(host).malformed, 0);
-	assert_int_equal(fake_host_counters(host).backlog_broken, 0);
-	OK(vgpu_session_close(gpu));
-	fake_host_stop(host);
-	return 0;
+	return bench_setup(64 * MIB);
 }
 
 static void *run_nops(void *arg)
@@ -475,7 +444,7 @@ static void sixty_four_threads(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
 		T(more_threads_than_slots), T(a_full_ring_makes_producers_wait),
 		T(a_full_stream_leaves_the_others_alone), T(many_wait_for_one_stream),
