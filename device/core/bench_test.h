@@ -28,7 +28,7 @@
 
 struct bench {
 	struct vgpu_device *dev;
-	char dir[64], path[96];
+	char path[96];
 	int listener, peer; /* the mediator's; -1: none */
 	int watched;	    /* what the device waits for */
 	short events;
@@ -92,6 +92,18 @@ static void bench_log(void *opaque, enum vgpu_device_level level, const char *se
 static const struct vgpu_device_ops bench_ops = { bench_now, bench_timer_set,	   bench_watch,
 						  bench_irq, bench_session_irq_fd, bench_log };
 
+static char bench_dir[64];
+
+/* A test that fails does not get to bench_free. */
+static void bench_remove(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/s", bench_dir);
+	unlink(path);
+	rmdir(bench_dir);
+}
+
 static inline void bench_listen(struct bench *b)
 {
 	assert_int_equal(vgpu_chan_listen(b->path, 0600, SOCK_NONBLOCK, &b->listener), 0);
@@ -111,9 +123,12 @@ static inline void bench_make(struct bench *b, unsigned int sessions)
 	memset(b, 0, sizeof(*b));
 	b->listener = b->peer = b->watched = -1;
 	b->now = 1000 * NS_PER_MS;
-	strcpy(b->dir, "/tmp/vgpu-device-XXXXXX");
-	assert_non_null(mkdtemp(b->dir));
-	snprintf(b->path, sizeof(b->path), "%s/s", b->dir);
+	if (!*bench_dir) {
+		strcpy(bench_dir, "/tmp/vgpu-device-XXXXXX");
+		assert_non_null(mkdtemp(bench_dir));
+		assert_int_equal(atexit(bench_remove), 0);
+	}
+	snprintf(b->path, sizeof(b->path), "%s/s", bench_dir);
 	assert_int_equal(vgpu_device_create(&config, &bench_ops, b, &b->dev, text), 0);
 }
 
@@ -133,7 +148,6 @@ static inline void bench_free(struct bench *b)
 	if (b->listener >= 0)
 		close(b->listener);
 	unlink(b->path);
-	rmdir(b->dir);
 }
 
 /* Lets the device do what its socket is ready for. */
