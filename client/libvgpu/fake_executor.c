@@ -408,6 +408,9 @@ static void handle(struct fake_executor *x, const struct vgpu_entry *e)
 	case VGPU_OP_FUNCTION_GET:
 		function_get(x, e, p);
 		break;
+	case VGPU_OP_GLOBAL_GET:
+		reply(x, e, 0, FAKE_VARIABLE, 256);
+		break;
 	case VGPU_OP_OCCUPANCY:
 		reply(x, e, 0, 2, 0);
 		break;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define FAKE_DEVICE_BASE 0x300000000000ull
+#define FAKE_VARIABLE 0x310000000000ull /* every variable of every module: 256 bytes, without memory */
 
 enum { FAKE_DEVICE_BYTES = 64 << 20, FAKE_PARAMS_BYTES = 4000 };
 

@@ -222,9 +222,10 @@ vgpu_status vgpu_global_get(struct vgpu_module *m, const char *name, uint64_t *r
 		status = ask_name(m, VGPU_OP_GLOBAL_GET, name, NULL, "variable", value);
 	if (status)
 		return status;
-	/* asked for a second time it is there already */
+	/* asked for a second time, or by another thread meanwhile, it is there already */
 	if (value[1] && !vgpu_ranges_holds(&m->session->memory, value[0], value[1])) {
-		if (vgpu_ranges_add(&m->session->memory, value[0], value[1], m))
+		if (vgpu_ranges_add(&m->session->memory, value[0], value[1], m) &&
+		    !vgpu_ranges_holds(&m->session->memory, value[0], value[1]))
 			return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "variable \"%.200s\": cannot be kept in the tables", name);
 		/* a variable's address cannot be chosen again: where it is taken, the number is ambiguous */
 		(void)vgpu_reserve_add(value[0], value[1]);

@@ -247,6 +247,40 @@ static void buffers_of_a_destroyed_stream_come_back(void **state)
 	free(to);
 }
 
+static struct vgpu_module *module;
+static pthread_barrier_t together;
+
+static void *get_variable(void *arg)
+{
+	uint64_t address;
+
+	pthread_barrier_wait(&together);
+	return (void *)(uintptr_t)vgpu_global_get(module, "v", &address, NULL);
+}
+
+/* All threads are given the same variable, and one of them enters it into the tables. */
+static void a_variable_for_many_threads(void **state)
+{
+	pthread_t thread[8];
+	void *result;
+
+	pthread_barrier_init(&together, NULL, 8);
+	for (int round = 0; round < 300; round++) {
+		OK(vgpu_module_load(gpu, "x", 1, NULL, 0, &module));
+		fake_host_stall(host, true); /* so that they are answered together */
+		for (int i = 0; i < 8; i++)
+			pthread_create(&thread[i], NULL, get_variable, NULL);
+		usleep(1000);
+		fake_host_stall(host, false);
+		for (int i = 0; i < 8; i++) {
+			pthread_join(thread[i], &result);
+			OK((uintptr_t)result);
+		}
+		OK(vgpu_module_unload(module));
+	}
+	pthread_barrier_destroy(&together);
+}
+
 static void *wait_nop(void *arg)
 {
 	return (void *)(uintptr_t)vgpu_nop(gpu);
@@ -449,6 +483,7 @@ int main(void)
 		T(more_threads_than_slots), T(a_full_ring_makes_producers_wait),
 		T(a_full_stream_leaves_the_others_alone), T(many_wait_for_one_stream),
 		T(work_of_a_destroyed_stream_is_waited_for), T(buffers_of_a_destroyed_stream_come_back),
+		T(a_variable_for_many_threads),
 		T(the_end_of_a_session_wakes_all), T(a_sticky_error_stands_before_every_call),
 		T(a_mediator_restart_loses_nothing), T(an_executor_lost_meanwhile_is_told),
 		T(a_forked_child_has_no_session), T(sixty_four_threads),
