@@ -32,6 +32,11 @@ vgpu_status vgpu_arena_reserve(uint64_t bytes, uint32_t *ret_arena, uint8_t **re
 			 VGPU_ARENAS, (unsigned long long)(bytes >> 20));
 }
 
+void vgpu_arena_keep(void *at, uint64_t bytes)
+{
+	(void)mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 vgpu_status vgpu_control_check(const void *control, uint32_t arena)
 {
 	const struct vgpu_session_header *h = control;

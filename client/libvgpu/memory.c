@@ -167,10 +167,10 @@ static vgpu_status grow_by(struct vgpu_session *s, uint64_t bytes, bool patient)
 		status = s->transport->ops->heap_add(s->transport, at, bytes,
 						     patient ? VGPU_GROW_MS : VGPU_GROW_IMPATIENT_MS, &lost);
 		pthread_mutex_lock(&p->lock);
-		if (lost)
-			p->heap.end = at + bytes;
-		else if (!status)
+		if (!lost && !status)
 			rc = vgpu_heap_add(&p->heap, at, bytes);
+		if (lost || rc)
+			p->heap.end = at + bytes;
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (rc)

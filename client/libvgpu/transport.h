@@ -25,8 +25,8 @@ struct vgpu_transport_ops {
 	/* Waits for the host's answer; the control area is then mapped and its header valid. */
 	vgpu_status (*open)(const struct vgpu_transport_open *how, struct vgpu_transport **ret);
 	/* Makes [heap_offset, + bytes) of the arena usable; multiples of 2 MiB. *ret_lost is always
-	 * set: there was no answer, so that range must never be asked for again. One caller at a
-	 * time. */
+	 * set: the host may have or has that range, so it must never be asked for again. One caller
+	 * at a time. */
 	vgpu_status (*heap_add)(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,
 				uint32_t timeout_ms, bool *ret_lost);
 	/* Sleeps until *word (in the control area) may have changed from `expected`, the session
@@ -62,6 +62,9 @@ extern const struct vgpu_transport_ops vgpu_transport_local;
 
 /* Reserves the first free arena, `bytes` of it, without access. CALL_UNSUPPORTED: none is free. */
 vgpu_status vgpu_arena_reserve(uint64_t bytes, uint32_t *ret_arena, uint8_t **ret_base);
+/* Part of the arena back to what vgpu_arena_reserve made of it: a failed MAP_FIXED may leave a hole,
+ * and nothing else may come to lie there. */
+void vgpu_arena_keep(void *at, uint64_t bytes);
 /* Checks what the executor has written into the header: version, arena, sizes. */
 vgpu_status vgpu_control_check(const void *control, uint32_t arena);
 

@@ -52,6 +52,9 @@ static vgpu_status device_info(struct device *d, const char *path)
 	struct vgpu_uapi_info info = { 0 };
 	int rc = repeat_ioctl(d->fd, VGPU_IOC_INFO, &info);
 
+	if (rc == -ENODEV)
+		return vgpu_fail(VGPU_ERROR_HOST_NO_MEDIATOR,
+				 "open %s: the device was removed, is suspended or is being reset", path);
 	if (rc)
 		return vgpu_fail(VGPU_ERROR_CALL_UNSUPPORTED, "open %s: it does not answer as a vgpu device: %s", path,
 				 strerror(-rc));
@@ -141,10 +144,13 @@ static vgpu_status device_heap_add(struct vgpu_transport *t, uint64_t heap_offse
 	if (rc)
 		return vgpu_fail(rc == -ENOMEM ? VGPU_ERROR_CALL_HEAP_FULL : VGPU_ERROR_SESSION_LINK,
 				 "pinned memory, %llu MiB more: %s", (unsigned long long)(bytes >> 20), strerror(-rc));
-	if (!map(d, VGPU_MMAP_HEAP + heap_offset, bytes, t->heap + heap_offset))
-		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: cannot map %llu MiB: %s",
-				 (unsigned long long)(bytes >> 20), strerror(errno));
-	return VGPU_OK;
+	if (map(d, VGPU_MMAP_HEAP + heap_offset, bytes, t->heap + heap_offset))
+		return VGPU_OK;
+	rc = errno;
+	vgpu_arena_keep(t->heap + heap_offset, bytes);
+	*ret_lost = true; /* the driver has added it and will not do so again */
+	return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: cannot map %llu MiB: %s",
+			 (unsigned long long)(bytes >> 20), strerror(rc));
 }
 
 static void device_wait_word(struct vgpu_transport *t, uint32_t *word, uint32_t expected, uint64_t timeout_ns)

@@ -182,11 +182,6 @@ static int map_heap(struct vgpu_local *l, uint64_t heap_offset, uint64_t bytes)
 	return 0;
 }
 
-static void unmap_heap(struct vgpu_local *l, uint64_t heap_offset, uint64_t bytes)
-{
-	(void)mmap(l->t.heap + heap_offset, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-}
-
 static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset, uint64_t bytes,
 				  uint32_t timeout_ms, bool *ret_lost)
 {
@@ -206,7 +201,7 @@ static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset
 	if (!rc)
 		rc = map_heap(l, heap_offset, bytes);
 	if (rc) {
-		unmap_heap(l, heap_offset, bytes);
+		vgpu_arena_keep(t->heap + heap_offset, bytes);
 		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: cannot map %llu MiB: %s",
 				 (unsigned long long)(bytes >> 20), strerror(-rc));
 	}
@@ -215,7 +210,7 @@ static vgpu_status local_heap_add(struct vgpu_transport *t, uint64_t heap_offset
 	if (*ret_lost)
 		l->window_next += bytes;
 	if (rc || answer.error)
-		unmap_heap(l, heap_offset, bytes);
+		vgpu_arena_keep(t->heap + heap_offset, bytes);
 	if (rc) {
 		status = atomic_load(&t->dead) ? atomic_load(&t->dead) : VGPU_ERROR_HOST_NO_MEDIATOR;
 		return vgpu_fail(status, "pinned memory, %llu MiB more: %s", (unsigned long long)(bytes >> 20),
