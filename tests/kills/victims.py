@@ -261,6 +261,8 @@ class Victims:
     def daemon_stopped(self, name, seconds):
         """Mediator or jailer stands still: sessions go on, one that is opened meanwhile has its answer after."""
         victim = self.begin()
+        for _ in range(self.host.warm):  # of those that an earlier jailer has started this one has a pidfd
+            self.stack.new_session(self.vm)
         baseline = self.rest()
         daemon = getattr(self.host, name)
         daemon.send_signal(signal.SIGSTOP)

@@ -234,7 +234,10 @@ class FakeMediator:
         if sid not in self.live:
             self._fault('HEAP_ADD of session %d, which is not open' % sid)
             return
-        if flags & 1 and (heap, window, size) in self.live[sid].runs:
+        if (heap, window, size) in self.live[sid].runs:
+            # told at RESUME, or asked again because the answer was lost with the link
+            if not flags & 1:
+                self._send(HEAP_ADDED, epoch, sid, 0)
             return
         self._claim(sid, range(window // EXTENT, (window + size) // EXTENT))
         self._answer(HEAP_ADD, epoch, sid, heap, window, size)
