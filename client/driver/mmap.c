@@ -9,7 +9,9 @@
  * After the end (reset, suspend, removal) control area and doorbell show the session's "tomb", two
  * pages of ordinary memory: a header whose `sticky` is the error code, and a page of scratch. So a
  * library in the middle of a call finds the error, not a signal. The heap gives SIGBUS: what the
- * program kept there is lost, and it must not go on with wrong data.
+ * program kept there is lost, and it must not go on with wrong data. The view is the heap once
+ * more, for a library's own copies: it shows the scratch page, and the library looks at `sticky`
+ * after it has read.
  */
 #include <linux/compat.h>
 #include <linux/mm.h>
@@ -103,7 +105,9 @@ static vm_fault_t vgpu_fault(struct vm_fault *vmf)
 	idx = srcu_read_lock(&dev->srcu);
 	/* Pairs with vgpu_session_mark_ended(). */
 	ended = smp_load_acquire(&session->ended);
-	if (offset >= VGPU_MMAP_HEAP)
+	if (offset >= VGPU_MMAP_VIEW && !ended)
+		ret = fault_heap(vmf, session, offset - VGPU_MMAP_VIEW);
+	else if (offset >= VGPU_MMAP_HEAP && offset < VGPU_MMAP_VIEW)
 		ret = ended ? VM_FAULT_SIGBUS : fault_heap(vmf, session, offset - VGPU_MMAP_HEAP);
 	else if (ended)
 		ret = insert_tomb(vmf, session, offset);
@@ -138,7 +142,7 @@ int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	if (READ_ONCE(session->ended))
 		return -ENODEV;
 	if (offset >= VGPU_MMAP_HEAP) {
-		first = VGPU_MMAP_HEAP;
+		first = offset >= VGPU_MMAP_VIEW ? VGPU_MMAP_VIEW : VGPU_MMAP_HEAP;
 		limit = VGPU_ARENA_BYTES;
 	} else if (offset >= VGPU_MMAP_DOORBELL) {
 		first = VGPU_MMAP_DOORBELL;

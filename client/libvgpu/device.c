@@ -11,7 +11,7 @@ static vgpu_status fetch(struct vgpu_session *s)
 
 	if (status)
 		return status;
-	head = (struct vgpu_call_buffer){ .address = (uintptr_t)b->data, .bytes = sizeof(s->info) };
+	head = (struct vgpu_call_buffer){ .address = b->address, .bytes = sizeof(s->info) };
 	status = vgpu_fail_host(vgpu_call_wait(s, &(struct vgpu_call){ .op = VGPU_OP_DEVICE_INFO, .head = &head,
 								       .head_bytes = sizeof(head) }, value),
 				"device information");
@@ -20,6 +20,9 @@ static vgpu_status fetch(struct vgpu_session *s)
 				   (unsigned long long)value[0], sizeof(s->info));
 	if (!status) {
 		memcpy(&s->info, b->data, sizeof(s->info));
+		status = vgpu_view_check(s);
+	}
+	if (!status) {
 		s->info.name[sizeof(s->info.name) - 1] = 0;
 		__atomic_store_n(&s->device_info_known, true, __ATOMIC_RELEASE);
 	}

@@ -175,7 +175,8 @@ struct vgpu_pinned {
 struct vgpu_stage {
 	struct vgpu_stage *next;
 	struct vgpu_heap_block *block;
-	uint8_t *data;
+	uint64_t address; /* for the host */
+	uint8_t *data;	  /* for this library: vgpu_pinned_view() */
 	uint32_t bytes;
 	uint32_t stream;
 	uint64_t mark; /* 0: nothing to wait for */
@@ -373,6 +374,17 @@ void vgpu_pinned_give(struct vgpu_session *s, struct vgpu_heap_block *b);
 static inline uint64_t vgpu_pinned_address(struct vgpu_session *s, const struct vgpu_heap_block *b)
 {
 	return (uint64_t)(uintptr_t)s->transport->heap + b->at;
+}
+/* Where the library itself reads and writes the block. After reading: vgpu_view_check(). */
+static inline uint8_t *vgpu_pinned_view(struct vgpu_session *s, const struct vgpu_heap_block *b)
+{
+	return s->transport->view + b->at;
+}
+/* What was read through a view before this is the host's data, or the session has ended. */
+static inline vgpu_status vgpu_view_check(struct vgpu_session *s)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return vgpu_session_check(s);
 }
 void vgpu_pinned_uninit(struct vgpu_session *s);
 /* Sentence and code when [base, + bytes) is not device memory of the session. */

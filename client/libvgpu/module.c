@@ -35,17 +35,19 @@ static vgpu_status load(struct vgpu_session *s, const void *image, size_t bytes,
 	struct vgpu_heap_block *block;
 	struct vgpu_call_module head;
 	__u64 value[6] = { 0 };
+	uint64_t address;
 	uint8_t *data;
 	vgpu_status status = vgpu_pinned_take(s, log_at + log_room, true, &block);
 
 	if (status)
 		return status;
-	data = (uint8_t *)(uintptr_t)vgpu_pinned_address(s, block);
+	address = vgpu_pinned_address(s, block);
+	data = vgpu_pinned_view(s, block);
 	memcpy(data, image, bytes);
 	data[bytes] = 0; /* PTX is text */
 	memset(data + log_at, 0, log_room);
-	head = (struct vgpu_call_module){ .image = (uintptr_t)data, .image_bytes = bytes,
-					  .log = log_room ? (uintptr_t)data + log_at : 0,
+	head = (struct vgpu_call_module){ .image = address, .image_bytes = bytes,
+					  .log = log_room ? address + log_at : 0,
 					  .log_bytes = (uint32_t)log_room };
 	status = vgpu_call_wait(s, &(struct vgpu_call){ .op = VGPU_OP_MODULE_LOAD, .head = &head,
 							.head_bytes = sizeof(head) }, value);
@@ -141,7 +143,7 @@ static vgpu_status ask_name(struct vgpu_module *m, uint32_t op, const char *name
 	vgpu_status status;
 
 	if (out)
-		head.out = (struct vgpu_call_buffer){ .address = (uintptr_t)out->data, .bytes = out->bytes };
+		head.out = (struct vgpu_call_buffer){ .address = out->address, .bytes = out->bytes };
 	status = vgpu_call_wait(m->session, &c, value);
 	if (!status)
 		return VGPU_OK;
@@ -172,7 +174,8 @@ static vgpu_status take_info(const struct vgpu_stage *b, uint64_t bytes, const c
 	f->info = info;
 	for (uint32_t i = 0; i < info.param_count; i++) {
 		f->param[i] = param[i];
-		if (param[i].bytes > info.param_bytes || param[i].offset > info.param_bytes - param[i].bytes) {
+		if (f->param[i].bytes > info.param_bytes ||
+		    f->param[i].offset > info.param_bytes - f->param[i].bytes) {
 			free(f);
 			return vgpu_fail(VGPU_ERROR_HOST_INTERNAL, "function \"%.200s\": parameter %u is outside", name, i);
 		}
@@ -196,11 +199,18 @@ vgpu_status vgpu_function_get(struct vgpu_module *m, const char *name, struct vg
 	if (status)
 		return status;
 	status = ask_name(m, VGPU_OP_FUNCTION_GET, name, b, "function", value);
-	if (!status)
+	if (!status) {
+		vgpu_status ended;
+
 		status = take_info(b, value[1], name, &f);
+		ended = vgpu_view_check(m->session);
+		status = ended ? ended : status;
+	}
 	vgpu_stage_put(m->session, VGPU_STAGE_SMALL, b, 0, 0);
-	if (status)
+	if (status) {
+		free(f);
 		return status;
+	}
 	f->session = m->session;
 	f->module = m;
 	f->handle = (uint32_t)value[0];

@@ -84,7 +84,7 @@ static vgpu_status write_chunk(struct vgpu_copy_job *job, size_t at, size_t byte
 			break;
 		n = bytes < b->bytes ? bytes : b->bytes;
 		vgpu_stream_copy(b->data, job->host + at, n);
-		status = vgpu_copy_post(s, VGPU_OP_COPY_H2D, job->device + at, (uintptr_t)b->data, n, job->stream);
+		status = vgpu_copy_post(s, VGPU_OP_COPY_H2D, job->device + at, b->address, n, job->stream);
 		if (!status)
 			status = vgpu_stream_mark(s, job->stream, true, true, &mark);
 		/* after a failure the session is dead, and nobody waits for the mark */
@@ -121,7 +121,7 @@ static vgpu_status read_start(struct vgpu_copy_job *job, struct flight *f, size_
 		return status;
 	f->at = at;
 	f->bytes = bytes < f->stage->bytes ? bytes : f->stage->bytes;
-	status = vgpu_copy_post(s, VGPU_OP_COPY_D2H, (uintptr_t)f->stage->data, job->device + at, f->bytes,
+	status = vgpu_copy_post(s, VGPU_OP_COPY_D2H, f->stage->address, job->device + at, f->bytes,
 				job->stream);
 	if (!status)
 		status = vgpu_stream_mark(s, job->stream, true, true, &f->mark);
@@ -134,8 +134,10 @@ static vgpu_status read_finish(struct vgpu_copy_job *job, struct flight *f)
 {
 	vgpu_status status = vgpu_stream_wait_mark(job->session, job->stream, f->mark);
 
-	if (!status)
+	if (!status) {
 		vgpu_stream_copy(job->host + f->at, f->stage->data, f->bytes);
+		status = vgpu_view_check(job->session);
+	}
 	vgpu_stage_put(job->session, kind_of(job), f->stage, job->stream, status ? f->mark : 0);
 	return status;
 }

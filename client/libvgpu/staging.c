@@ -68,7 +68,8 @@ static vgpu_status make(struct vgpu_session *s, enum vgpu_stage_kind kind, bool 
 		free(b);
 		return status;
 	}
-	b->data = (uint8_t *)(uintptr_t)vgpu_pinned_address(s, b->block);
+	b->address = vgpu_pinned_address(s, b->block);
+	b->data = vgpu_pinned_view(s, b->block);
 	*ret = b;
 	return VGPU_OK;
 }

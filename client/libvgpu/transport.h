@@ -51,6 +51,9 @@ struct vgpu_transport {
 	volatile uint32_t *doorbell;	/* page to write to, or NULL */
 	uint32_t arena;
 	uint8_t *heap;			/* the arena's base; [heap, + heap_limit) is reserved */
+	/* The same memory for the library's own reads and writes: after the session's end they do no
+	 * harm, where `heap` may be gone. What was read counts only if the session lives after it. */
+	uint8_t *view;
 	uint64_t heap_limit;
 	_Atomic uint32_t dead;		/* why the session has ended, or 0 */
 };

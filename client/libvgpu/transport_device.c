@@ -17,6 +17,7 @@ enum { DOORBELL_BYTES = 4096 };
 struct device {
 	struct vgpu_transport t;
 	int fd;
+	void *view_area; /* t.view lies in it, so that the driver may map it by whole extents */
 };
 
 static struct device *device_of(struct vgpu_transport *t)
@@ -42,6 +43,8 @@ static void device_free(struct device *d)
 		munmap((void *)d->t.doorbell, DOORBELL_BYTES);
 	if (d->t.heap)
 		munmap(d->t.heap, d->t.heap_limit);
+	if (d->view_area)
+		munmap(d->view_area, d->t.heap_limit + VGPU_EXTENT_BYTES);
 	if (d->fd >= 0)
 		close(d->fd);
 	free(d);
@@ -82,6 +85,19 @@ static void *map(struct device *d, uint64_t offset, uint64_t bytes, void *at)
 	return p;
 }
 
+static vgpu_status reserve_view(struct device *d, const char *path)
+{
+	void *area = mmap(NULL, d->t.heap_limit + VGPU_EXTENT_BYTES, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == MAP_FAILED)
+		return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "open %s: no address range of %llu MiB: %s", path,
+				 (unsigned long long)(d->t.heap_limit >> 20), strerror(errno));
+	d->view_area = area;
+	d->t.view = (uint8_t *)(((uintptr_t)area + VGPU_EXTENT_BYTES - 1) & ~(uintptr_t)(VGPU_EXTENT_BYTES - 1));
+	return VGPU_OK;
+}
+
 static vgpu_status device_start(struct device *d, const struct vgpu_transport_open *how)
 {
 	struct vgpu_uapi_open o = { .arena = d->t.arena, .features = VGPU_SESSION_FEATURE_BASE,
@@ -120,6 +136,8 @@ static vgpu_status device_open(const struct vgpu_transport_open *how, struct vgp
 	if (!status)
 		status = vgpu_arena_reserve(d->t.heap_limit, &d->t.arena, &d->t.heap);
 	if (!status)
+		status = reserve_view(d, how->path);
+	if (!status)
 		status = device_start(d, how);
 	if (status) {
 		device_free(d);
@@ -144,10 +162,12 @@ static vgpu_status device_heap_add(struct vgpu_transport *t, uint64_t heap_offse
 	if (rc)
 		return vgpu_fail(rc == -ENOMEM ? VGPU_ERROR_CALL_HEAP_FULL : VGPU_ERROR_SESSION_LINK,
 				 "pinned memory, %llu MiB more: %s", (unsigned long long)(bytes >> 20), strerror(-rc));
-	if (map(d, VGPU_MMAP_HEAP + heap_offset, bytes, t->heap + heap_offset))
+	if (map(d, VGPU_MMAP_HEAP + heap_offset, bytes, t->heap + heap_offset) &&
+	    map(d, VGPU_MMAP_VIEW + heap_offset, bytes, t->view + heap_offset))
 		return VGPU_OK;
 	rc = errno;
 	vgpu_arena_keep(t->heap + heap_offset, bytes);
+	vgpu_arena_keep(t->view + heap_offset, bytes);
 	*ret_lost = true; /* the driver has added it and will not do so again */
 	return vgpu_fail(VGPU_ERROR_CALL_NO_MEMORY, "pinned memory: cannot map %llu MiB: %s",
 			 (unsigned long long)(bytes >> 20), strerror(rc));
@@ -184,7 +204,8 @@ static void device_forked(struct vgpu_transport *t)
 	t->doorbell = NULL;
 	/* now nothing can have been mapped into the holes; the child may want the arena */
 	munmap(t->heap, t->heap_limit);
-	t->heap = NULL;
+	munmap(d->view_area, t->heap_limit + VGPU_EXTENT_BYTES);
+	t->heap = t->view = d->view_area = NULL;
 }
 
 static void device_forget(struct vgpu_transport *t)

@@ -129,6 +129,7 @@ static vgpu_status start(struct vgpu_local *l, const struct vgpu_transport_open 
 	if (l->t.heap_limit > VGPU_ARENA_BYTES)
 		l->t.heap_limit = VGPU_ARENA_BYTES;
 	status = vgpu_arena_reserve(l->t.heap_limit, &l->t.arena, &l->t.heap);
+	l->t.view = l->t.heap; /* nobody takes a local client's memory away */
 	if (!status)
 		status = map_control(l);
 	if (!status)
@@ -269,7 +270,7 @@ static void local_forked(struct vgpu_transport *t)
 	t->control = NULL; /* not inherited */
 	/* now nothing can have been mapped into the holes; the child may want the arena */
 	munmap(t->heap, t->heap_limit);
-	t->heap = NULL;
+	t->heap = t->view = NULL;
 }
 
 static void local_forget(struct vgpu_transport *t)

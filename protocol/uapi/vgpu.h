@@ -77,4 +77,6 @@ VGPU_WIRE_SIZE(struct vgpu_uapi_wait, 24);
 #define VGPU_MMAP_DOORBELL 0x10000000000ull /* 4 KiB, write a 32-bit 0 at offset 0 to ring */
 #define VGPU_MMAP_HEAP 0x20000000000ull /* + heap offset; any range of the arena: touching what is
 					   not part of the heap gives SIGBUS */
+#define VGPU_MMAP_VIEW 0x30000000000ull /* + heap offset: the heap again, for a library's own copies.
+					   After the end it is scratch where the heap gives SIGBUS */
 #endif

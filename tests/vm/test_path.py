@@ -78,7 +78,7 @@ class Path(PathTest):
         self.no_sessions()
 
     def test_killed_process_leaves_nothing(self):
-        command = self.vm.spawn(self.kernels + ' --rounds 1000')
+        command = self.vm.spawn(self.kernels + ' --rounds 100')
         command.wait_output('vector_add')
         command.kill(signal.SIGKILL)
         command.wait(60)
@@ -88,7 +88,7 @@ class Path(PathTest):
     def test_a_neighbour_of_a_killed_vm_goes_on(self):
         victim, other = self.vms['bob'], self.vm
         neighbour = other.spawn(self.kernels + ' --rounds 3 vector_add matmul_tiled')
-        command = victim.spawn(self.kernels + ' --rounds 1000')
+        command = victim.spawn(self.kernels + ' --rounds 100')
         command.wait_output('vector_add')
         victim.kill()
         self.assertEqual(neighbour.wait(600).rc, 0)
@@ -111,7 +111,7 @@ class Lifetimes(PathTest):
     def test_session_limit(self):
         self.host.call('vm.set', name='alice', sessions=1)
         try:
-            first = self.vm.spawn(self.kernels + ' --rounds 1000')
+            first = self.vm.spawn(self.kernels + ' --rounds 100')
             first.wait_output('vector_add')
             result = self.vm.run(self.kernels, check=False)
             self.assertEqual(result.rc, 1)
@@ -123,7 +123,7 @@ class Lifetimes(PathTest):
         self.no_sessions()
 
     def test_executor_killed(self):
-        command = self.vm.spawn(self.kernels + ' --rounds 1000')
+        command = self.vm.spawn(self.kernels + ' --rounds 100')
         command.wait_output('vector_add')
         pid = wait_for(lambda: [s['executor_pid'] for s in self.sessions()], 'the session')[0]
         os.kill(pid, signal.SIGKILL)
@@ -163,24 +163,27 @@ class Lifetimes(PathTest):
         wait_for(lambda: self.vm.run(self.kernels + ' vector_add', check=False).rc == 0, 'the device is back')
 
     def test_reset_ends_sessions(self):
-        command = self.vm.spawn(self.kernels + ' --rounds 1000')
+        command = self.vm.spawn(self.kernels + ' --rounds 100')
         command.wait_output('vector_add')
         self.vm.reset()
         self.no_sessions()
         self.vm.run(self.kernels + ' vector_add')
 
     def test_unplug_under_load(self):
-        command = self.vm.spawn(self.kernels + ' --rounds 1000')
-        command.wait_output('vector_add')
         properties = self.vm.stub_properties(0, self.vm.stubs[0])
-        self.vm.unplug()
-        result = command.wait(120)
-        self.assertEqual(result.rc, 1)
-        self.assertIn('SESSION_UNPLUGGED', result.out)
-        self.no_sessions()
-        self.vm.plug(properties)
-        wait_for(lambda: self.vm.run('ls /dev/vgpu0', check=False).rc == 0, 'the device is back')
-        wait_for(lambda: self.vm.run(self.kernels + ' vector_add', check=False).rc == 0, 'a new session works')
+        for _ in range(3):
+            commands = [self.vm.spawn(self.kernels + ' --rounds 100') for _ in range(3)]
+            for command in commands:
+                command.wait_output('vector_add')
+            self.vm.unplug()
+            for command in commands:
+                result = command.wait(120)
+                self.assertEqual(result.rc, 1, result.out + result.err)
+                self.assertIn('SESSION_UNPLUGGED', result.out)
+            self.no_sessions()
+            self.vm.plug(properties)
+            wait_for(lambda: self.vm.run('ls /dev/vgpu0', check=False).rc == 0, 'the device is back')
+            wait_for(lambda: self.vm.run(self.kernels + ' vector_add', check=False).rc == 0, 'a new session works')
 
 
 class MediatorLast(unittest.TestCase):

@@ -94,6 +94,7 @@ struct gpu {
 	uint8_t *control;
 	volatile uint32_t *doorbell;
 	uint8_t *heap;
+	uint8_t *view;
 	uint64_t heap_bytes; /* mapped; only what was added can be touched */
 };
 
@@ -118,6 +119,8 @@ static void gpu_map(struct gpu *gpu, uint64_t heap_bytes)
 	gpu->heap = mmap((void *)vgpu_arena_base(2), heap_bytes, rw, MAP_SHARED | MAP_FIXED_NOREPLACE,
 			 gpu->fd, VGPU_MMAP_HEAP);
 	CHECK(gpu->heap == (void *)vgpu_arena_base(2));
+	gpu->view = mmap(NULL, heap_bytes, rw, MAP_SHARED, gpu->fd, VGPU_MMAP_VIEW);
+	CHECK(gpu->view != MAP_FAILED);
 	gpu->heap_bytes = heap_bytes;
 }
 
@@ -150,6 +153,7 @@ static void gpu_end(struct gpu *gpu)
 	munmap(gpu->control, VGPU_CONTROL_BYTES);
 	munmap((void *)gpu->doorbell, 4096);
 	munmap(gpu->heap, gpu->heap_bytes);
+	munmap(gpu->view, gpu->heap_bytes);
 	close(gpu->fd);
 }
 
@@ -330,6 +334,8 @@ static void misuse_maps(struct gpu *gpu)
 		{ VGPU_MMAP_DOORBELL + 4096, 4096, PROT_WRITE, MAP_SHARED, EINVAL },
 		{ VGPU_MMAP_HEAP - 4096, 8192, PROT_READ, MAP_SHARED, EINVAL },
 		{ VGPU_MMAP_HEAP + VGPU_ARENA_BYTES, 4096, PROT_READ, MAP_SHARED, EINVAL },
+		{ VGPU_MMAP_VIEW - 4096, 8192, PROT_READ, MAP_SHARED, EINVAL },
+		{ VGPU_MMAP_VIEW + VGPU_ARENA_BYTES, 4096, PROT_READ, MAP_SHARED, EINVAL },
 		{ 0x7ffffffffffff000ull, 4096, PROT_READ, MAP_SHARED, EINVAL },
 		{ 0, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, EPERM },
 	};
@@ -765,7 +771,12 @@ static void survive(struct gpu *gpu, uint32_t code, bool revoked)
 		for (int i = 0; i < 10000 && !touch_kills(gpu->heap); i++)
 			usleep(1000);
 		CHECK(touch_kills(gpu->heap));
+		for (int i = 0; i < 10000 && gpu->view[EXTENT - 1] == 0x77; i++)
+			usleep(1000);
+		CHECK(gpu->view[EXTENT - 1] != 0x77 && gpu->view[0] != 0x77);
+		CHECK(!touch_kills(gpu->view + EXTENT - 1));
 	} else {
+		CHECK(gpu->view[EXTENT - 1] == 0x77);
 		CHECK(gpu->heap[EXTENT - 1] == 0x77);
 	}
 }

@@ -120,13 +120,14 @@ static void step_wait(int fd)
 
 static void step_map(int fd, struct map *map)
 {
-	static const uint64_t areas[] = { VGPU_MMAP_CONTROL, VGPU_MMAP_DOORBELL, VGPU_MMAP_HEAP };
+	static const uint64_t areas[] = { VGPU_MMAP_CONTROL, VGPU_MMAP_DOORBELL, VGPU_MMAP_HEAP,
+					  VGPU_MMAP_VIEW };
 	static const size_t sizes[] = { 4096, 8192, EXTENT, EXTENT + 4096, 32 * EXTENT };
-	uint64_t area = areas[pick(3)];
+	uint64_t area = areas[pick(4)];
 
 	if (map->at)
 		munmap(map->at, map->bytes);
-	if (area == VGPU_MMAP_HEAP)
+	if (area >= VGPU_MMAP_HEAP)
 		area += pick(4) ? pick(8) * EXTENT : (odd_number() & ~4095ull);
 	map->bytes = area == VGPU_MMAP_DOORBELL ? 4096 : sizes[pick(5)];
 	map->at = mmap(NULL, map->bytes, pick(4) ? PROT_READ | PROT_WRITE : PROT_READ,
