@@ -27,6 +27,8 @@ struct vgpu_device_session {
 	bool sent;	   /* the mediator has the request and has not answered */
 	bool close_wanted; /* CLOSE follows the request that is under way */
 	bool late;	   /* ENDED has overtaken the answer to a HEAP_ADD */
+	bool doubtful;	   /* an earlier link took the HEAP_ADD that is to be sent: the host may
+			      have the run */
 	uint32_t arena, features, pid;
 	uint64_t control_offset;
 	unsigned int runs; /* known to be part of the heap; run[runs] is the one being added */

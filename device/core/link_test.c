@@ -291,6 +291,61 @@ static void open_while_resuming(void **state)
 	bench_free(&b);
 }
 
+/* A link took the HEAP_ADD and broke: whatever comes next, an executor may have the run. */
+static void doubtful_runs_stay_until_closed(void **state)
+{
+	union bench_packet p;
+	struct bench b;
+
+	bench_link(&b, 64);
+	for (unsigned int sid = 0; sid < 4; sid++) {
+		bench_open(&b, sid, sid * 10 * MIB, 0);
+		command(&b, VGPU_COMMAND_HEAP_ADD, sid, 0, (sid * 10 + 2) * MIB, 2 * MIB);
+		bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
+	}
+	bench_hang_up(&b);
+	bench_turn(&b);
+	command(&b, VGPU_COMMAND_CLOSE, 0, 0, 0, 0);
+	/* a link that breaks before it was asked again changes nothing */
+	bench_tick(&b);
+	bench_accept(&b, NULL);
+	bench_hang_up(&b);
+	bench_turn(&b);
+	assert_session(&b, 1, VGPU_SESSION_OPEN, VGPU_RESULT_PENDING);
+	bench_tick(&b);
+	bench_accept(&b, NULL);
+	bench_welcome(&b, 0);
+	bench_expect(&b, VGPU_LINK_RESUME, NULL);
+	bench_expect(&b, VGPU_LINK_HEAP_ADD, &p); /* so that it is zeroed with the rest */
+	assert_int_equal(p.h.sid, 0);
+	assert_int_equal(p.heap.flags, VGPU_LINK_FLAG_RESUME);
+	assert_int_equal(p.heap.window_offset, 2 * MIB);
+	while (bench_receive(&b, &p) != VGPU_LINK_RESUMED)
+		;
+	for (unsigned int i = 0; i < 4; i++) {
+		uint32_t type = bench_receive(&b, &p);
+
+		assert_int_equal(type, p.h.sid ? VGPU_LINK_HEAP_ADD : VGPU_LINK_CLOSE);
+	}
+	bench_answer(&b, VGPU_LINK_ENDED, 1, VGPU_ERROR_SESSION_EXECUTOR_DIED);
+	assert_session(&b, 1, VGPU_SESSION_DEAD, VGPU_ERROR_SESSION_EXECUTOR_DIED);
+	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 2, VGPU_ERROR_HOST_BUSY);
+	assert_session(&b, 2, VGPU_SESSION_OPEN, VGPU_ERROR_HOST_BUSY);
+	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 3, 0);
+	assert_session(&b, 3, VGPU_SESSION_OPEN, 0);
+	for (unsigned int sid = 0; sid < 3; sid++) {
+		command(&b, VGPU_COMMAND_OPEN, 20, (sid * 10 + 2) * MIB, 0, 0);
+		assert_session(&b, 20, VGPU_SESSION_FREE, VGPU_ERROR_CALL_INVALID);
+		if (sid) {
+			command(&b, VGPU_COMMAND_CLOSE, sid, 0, 0, 0);
+			bench_expect(&b, VGPU_LINK_CLOSE, NULL);
+		}
+		bench_answer(&b, VGPU_LINK_CLOSED, sid, 0);
+		bench_open(&b, 30 + sid, (sid * 10 + 2) * MIB, 0);
+	}
+	bench_free(&b);
+}
+
 static void unsent_commands_fail_with_the_link(void **state)
 {
 	struct bench b;
@@ -455,6 +510,7 @@ int main(void)
 		cmocka_unit_test(reset_between_hello_and_welcome),
 		cmocka_unit_test(mediator_that_does_not_read),
 		cmocka_unit_test(open_while_resuming),
+		cmocka_unit_test(doubtful_runs_stay_until_closed),
 		cmocka_unit_test(unsent_commands_fail_with_the_link),
 		cmocka_unit_test(wrong_messages_end_the_link),
 		cmocka_unit_test(wrong_welcomes),

@@ -58,7 +58,7 @@ static void complete(struct vgpu_device *dev, struct vgpu_device_session *s,
 {
 	s->state = state;
 	s->request = 0;
-	s->sent = s->close_wanted = false;
+	s->sent = s->close_wanted = s->doubtful = false;
 	/* no answer may look like "under way" */
 	s->result = result == VGPU_RESULT_PENDING ? VGPU_ERROR_HOST_INTERNAL : result;
 	s->value = value;
@@ -78,7 +78,7 @@ static void begin(struct vgpu_device_session *s, enum vgpu_session_state state, 
 {
 	s->state = state;
 	s->request = request;
-	s->sent = s->close_wanted = false;
+	s->sent = s->close_wanted = s->doubtful = false;
 	s->result = VGPU_RESULT_PENDING;
 	s->value = s->limit = 0;
 }
@@ -97,6 +97,16 @@ static void release(struct vgpu_device *dev, struct vgpu_device_session *s, uint
 static void drop_run(struct vgpu_device *dev, struct vgpu_device_session *s)
 {
 	extents_set(dev, s->run[s->runs].window_offset, s->run[s->runs].bytes, 0);
+}
+
+/* The same when there will be no answer: a run that may have reached an executor is the session's
+ * until CLOSED, and a new mediator is told of it. */
+static void abandon_run(struct vgpu_device *dev, struct vgpu_device_session *s)
+{
+	if (s->sent || s->doubtful)
+		s->runs++;
+	else
+		drop_run(dev, s);
 }
 
 static void drain(int fd)
@@ -179,7 +189,7 @@ static void command_close(struct vgpu_device *dev, struct vgpu_device_session *s
 	if (s->request == VGPU_LINK_OPEN)
 		return release(dev, s, VGPU_OK);
 	if (s->request == VGPU_LINK_HEAP_ADD)
-		drop_run(dev, s);
+		abandon_run(dev, s);
 	begin(s, VGPU_SESSION_CLOSING, VGPU_LINK_CLOSE);
 }
 
@@ -250,7 +260,7 @@ const char *vgpu_device_session_heap_added(struct vgpu_device *dev,
 	}
 	if (!awaits(s, VGPU_LINK_HEAP_ADD))
 		return "HEAP_ADDED for a session that has not asked";
-	if (m->error)
+	if (m->error && !s->doubtful)
 		drop_run(dev, s);
 	else
 		s->runs++;
@@ -268,13 +278,8 @@ const char *vgpu_device_session_ended(struct vgpu_device *dev, const struct vgpu
 	if (s->state == VGPU_SESSION_FREE || s->request == VGPU_LINK_OPEN)
 		return "ENDED for a session that is not open";
 	if (s->request == VGPU_LINK_HEAP_ADD) {
-		/* The run may have reached the executor: it is the session's until CLOSED. */
-		if (s->sent) {
-			s->runs++;
-			s->late = true;
-		} else {
-			drop_run(dev, s);
-		}
+		s->late = s->sent;
+		abandon_run(dev, s);
 		if (s->close_wanted) {
 			begin(s, VGPU_SESSION_CLOSING, VGPU_LINK_CLOSE);
 			return NULL;
@@ -311,14 +316,15 @@ static void unlink_open(struct vgpu_device *dev, struct vgpu_device_session *s)
 
 static void unlink_heap_add(struct vgpu_device *dev, struct vgpu_device_session *s)
 {
-	if (!s->sent) {
+	if (s->close_wanted) {
+		abandon_run(dev, s);
+		begin(s, VGPU_SESSION_CLOSING, VGPU_LINK_CLOSE);
+	} else if (s->sent || s->doubtful) {
+		s->doubtful = true;
+	} else {
 		drop_run(dev, s);
 		fail(dev, s, dev->link_error);
-	} else if (s->close_wanted) {
-		s->runs++;
-		begin(s, VGPU_SESSION_CLOSING, VGPU_LINK_CLOSE);
 	}
-	s->sent = false;
 }
 
 void vgpu_device_sessions_unlink(struct vgpu_device *dev)
@@ -342,7 +348,7 @@ void vgpu_device_sessions_reset(struct vgpu_device *dev)
 
 		s->state = VGPU_SESSION_FREE;
 		s->result = s->value = s->limit = s->cause = s->request = 0;
-		s->sent = s->close_wanted = s->late = false;
+		s->sent = s->close_wanted = s->late = s->doubtful = false;
 		s->runs = 0;
 	}
 }
