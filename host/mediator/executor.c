@@ -26,12 +26,15 @@ unsigned int med_executors_count(const struct med *m, enum med_executor_state st
 	return n;
 }
 
+/* The oldest, so that those of an earlier release or jailer are used up first. */
 struct med_executor *med_executor_warm(struct med *m)
 {
+	struct med_executor *oldest = NULL;
+
 	for (struct med_executor *e = m->executors; e; e = e->next)
 		if (e->state == MED_READY)
-			return e;
-	return NULL;
+			oldest = e;
+	return oldest;
 }
 
 bool med_executors_adopting(const struct med *m)
@@ -259,7 +262,7 @@ void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status)
 	put_slot(e);
 	for (int i = 0; i < 3; i++)
 		if (e->report[i] >= 0)
-			close(e->report[i]);
+			med_close_later(e->report[i]);
 	if (s)
 		med_session_executor_gone(s, e->error, e->text);
 	else if (unexpected && !e->adopted)
