@@ -226,9 +226,14 @@ static int heap_add_locked(struct vgpu_session *session, u32 first, u32 count,
 	if (ret)
 		return ret;
 	ret = heap_fill(session, first, count, missing, arg);
-	if (!ret)
-		heap_set_flags(session, first, count, 0);
-	return ret;
+	if (ret)
+		return ret;
+	heap_set_flags(session, first, count, 0);
+	/* An interrupted call before this one may have been refused. */
+	arg->result = 0;
+	arg->value = 0;
+	arg->limit = 0;
+	return 0;
 }
 
 /* Within dev->srcu. */

@@ -73,7 +73,10 @@ static void hw_read_status(struct vgpu_device *dev)
 		queue_work(vgpu_workqueue, &dev->restart);
 }
 
-/* RESULT before STATE: a finished command is never seen with the state before it. */
+/*
+ * RESULT before STATE: a finished command is never seen with the state before it. And again when
+ * the session is dead: it may have died between the two.
+ */
 static void hw_read_port(struct vgpu_device *dev, u32 sid)
 {
 	struct vgpu_port *port = &dev->port[sid];
@@ -87,19 +90,24 @@ static void hw_read_port(struct vgpu_device *dev, u32 sid)
 			return;
 		state = VGPU_SESSION_DEAD;
 		result = VGPU_ERROR_HOST_INTERNAL;
+	} else if (state == VGPU_SESSION_DEAD) {
+		result = hw_read(dev, VGPU_REG_SESSION_RESULT(sid));
+		if (!result || result == VGPU_RESULT_PENDING)
+			result = VGPU_ERROR_SESSION_CLOSED;
 	}
-	if (state == VGPU_SESSION_DEAD && (!result || result == VGPU_RESULT_PENDING))
-		result = VGPU_ERROR_SESSION_CLOSED;
 	WRITE_ONCE(port->value, value);
 	WRITE_ONCE(port->limit, limit);
-	WRITE_ONCE(port->result, result);
 	WRITE_ONCE(port->state, state);
+	if (state == VGPU_SESSION_DEAD && !port->cause)
+		WRITE_ONCE(port->cause, result);
+	/* Pairs with session_answered(). */
+	smp_store_release(&port->result, result);
 	/*
 	 * Calls that do not wait learn of the end by this word. It is guest memory still: extents
 	 * of a dead session are taken until CLOSE, and CLOSE takes `sticky` away first.
 	 */
 	if (state == VGPU_SESSION_DEAD && port->sticky)
-		cmpxchg(port->sticky, 0, result);
+		cmpxchg(port->sticky, 0, port->cause);
 }
 
 static void hw_wake_port(struct vgpu_port *port)
@@ -289,6 +297,7 @@ void vgpu_hw_reset(struct vgpu_device *dev)
 		port->sticky = NULL;
 		port->state = VGPU_SESSION_FREE;
 		port->result = 0;
+		port->cause = 0;
 	}
 	dev->epoch = hw_read(dev, VGPU_REG_EPOCH);
 	hw_read_status(dev);
@@ -334,6 +343,8 @@ void vgpu_hw_command(struct vgpu_device *dev, u32 sid, enum vgpu_command op, u64
 	spin_lock(&dev->hw_lock);
 	if (op == VGPU_COMMAND_CLOSE)
 		port->sticky = NULL;
+	if (op == VGPU_COMMAND_OPEN)
+		WRITE_ONCE(port->cause, 0);
 	WRITE_ONCE(port->result, VGPU_RESULT_PENDING);
 	hw_write64(dev, VGPU_REG_ARG0_LO, arg0);
 	hw_write64(dev, VGPU_REG_ARG1_LO, arg1);

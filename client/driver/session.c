@@ -73,11 +73,7 @@ u32 vgpu_session_end_code(struct vgpu_session *session)
 	if (ended)
 		return ended;
 	ended = vgpu_device_down(session->dev);
-	if (ended)
-		return ended;
-	if (READ_ONCE(session->port->state) == VGPU_SESSION_DEAD)
-		return READ_ONCE(session->port->result);
-	return 0;
+	return ended ? ended : READ_ONCE(session->port->cause);
 }
 
 /* The file's open session. Within dev->srcu. */
@@ -98,7 +94,8 @@ int vgpu_session_get(struct vgpu_file *file, struct vgpu_session **ret_session)
 
 static bool session_answered(struct vgpu_session *session)
 {
-	return READ_ONCE(session->port->result) != VGPU_RESULT_PENDING ||
+	/* Pairs with hw_read_port(). */
+	return smp_load_acquire(&session->port->result) != VGPU_RESULT_PENDING ||
 	       vgpu_device_down(session->dev);
 }
 
@@ -296,7 +293,7 @@ static int session_finish_open(struct vgpu_file *file, struct vgpu_uapi_open *ar
 	} else if (ret == -ETIMEDOUT) {
 		ret = refuse(arg, VGPU_ERROR_HOST_NO_MEDIATOR, 0, 0);
 	} else if (READ_ONCE(port->state) != VGPU_SESSION_OPEN) {
-		u32 result = READ_ONCE(port->result);
+		u32 result = READ_ONCE(port->cause) ? : READ_ONCE(port->result);
 
 		ret = refuse(arg, result ? result : VGPU_ERROR_SESSION_CLOSED,
 			     READ_ONCE(port->value), READ_ONCE(port->limit));

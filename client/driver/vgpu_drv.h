@@ -70,11 +70,15 @@ struct vgpu_device;
 struct vgpu_port {
 	struct vgpu_device *dev;
 	wait_queue_head_t wq;	/* for the session's interrupt and for its events */
-	/* hw_lock; read without it where one value is enough */
+	/*
+	 * Written under hw_lock, `result` last and with release order: who has seen that it is no
+	 * longer pending finds the other three as new as it, or newer.
+	 */
 	u32 state;
 	u32 result;
 	u32 value;
 	u32 limit;
+	u32 cause;		/* hw_lock: 0, or why the session is dead; stays until OPEN */
 	u32 *sticky;		/* hw_lock: the word that calls read first, while it is open */
 	struct vgpu_session *session; /* dev->lock; holds a reference */
 	bool reaping;		/* written under dev->lock */
