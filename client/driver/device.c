@@ -125,7 +125,8 @@ static void device_revoke_mappings(struct vgpu_device *dev)
 	mutex_lock(&dev->lock);
 	list_for_each_entry(file, &dev->files, list) {
 		/* Control areas first: who has read scratch in a view finds `sticky` set. */
-		unmap_mapping_range(file->filp->f_mapping, VGPU_MMAP_CONTROL, VGPU_CONTROL_BYTES, 1);
+		unmap_mapping_range(file->filp->f_mapping, VGPU_MMAP_CONTROL, VGPU_CONTROL_BYTES,
+				    1);
 		unmap_mapping_range(file->filp->f_mapping, 0, 0, 1);
 	}
 	mutex_unlock(&dev->lock);
