@@ -150,6 +150,8 @@ static int start(struct jailer *j, struct jail_executor *e, uint32_t gpu, char *
 	}
 	e->pid = (pid_t)pid;
 	e->child = true;
+	/* as for those of an earlier jailer, which are nobody's children here */
+	jail_process_pidfd(e->pid, &e->pidfd);
 	close(vgpu_take_fd(&child_sync));
 	rc = jail_process_start_time(e->pid, &e->start_time);
 	if (!rc && j->sandbox & VGPU_SANDBOX_CGROUP)

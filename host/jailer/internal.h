@@ -61,7 +61,7 @@ struct jail_executor {
 	bool started; /* exec was reached: the mediator knows of it, or will */
 	int sock;   /* the mediator's end; -1 until ADOPT after a restart */
 	int log;    /* read end of its standard error */
-	int pidfd;  /* -1 for children, and where the kernel has none */
+	int pidfd;  /* -1 where the kernel has none, before Linux 5.3 */
 	char log_line[512];
 	unsigned int log_used;
 	unsigned int log_bytes; /* in all; see JAIL_LOG_MAX */
