@@ -35,7 +35,7 @@ install: build
 	meson install -C $(BUILD) --no-rebuild
 
 deb:
-	@tools/deps.sh build
+	@tools/deps.sh build deb
 	packaging/debian/build.sh
 
 clean:

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # deps.sh [--check] [GROUP...]: installs the Debian packages that building and testing this project
-# needs. Groups: build, vm, check; all of them when none is named. With --check nothing is installed:
-# what is missing is named, and the exit status is 1.
+# needs. Groups: build, deb, stub, vm (which has stub in it), check; all of them when none is named. With
+# --check nothing is installed: what is missing is named, and the exit status is 1.
 #
 # Nothing but apt-get install is done: no package source is added, no setting is changed.
 set -euo pipefail
@@ -15,14 +15,21 @@ group_packages()
 			libsqlite3-dev sqlite3 libseccomp-dev libcap-dev libzstd-dev liblz4-dev linux-headers-amd64
 		;;
 	vm) # QEMU and its firmware, what compiles a device for it, and what a guest image is made of
-		echo qemu-system-x86 qemu-system-data seabios ovmf busybox-static kmod zstd dpkg-dev xz-utils \
-			gcc libc6-dev pkg-config ninja-build python3 libglib2.0-dev libpixman-1-dev libfdt-dev
+		echo qemu-system-x86 qemu-system-data seabios ovmf busybox-static kmod zstd
+		group_packages stub
+		;;
+	deb) # what makes the packages, besides build
+		echo dpkg-dev
+		;;
+	stub) # the device for the installed QEMU
+		echo dpkg-dev xz-utils gcc libc6-dev pkg-config ninja-build python3 libglib2.0-dev libpixman-1-dev \
+			libfdt-dev
 		;;
 	check) # the other compilers, sanitizers, the linters, and what configures newer QEMUs
 		echo git g++ clang clang-tidy clang-format llvm cppcheck sparse libclang-rt-dev python3-venv
 		;;
 	*)
-		echo "deps: no package group is called '$1'; there are: build vm check" >&2
+		echo "deps: no package group is called '$1'; there are: build deb stub vm check" >&2
 		exit 2
 		;;
 	esac
@@ -43,7 +50,7 @@ main()
 		check=1
 		shift
 	fi
-	groups=${*:-build vm check}
+	groups=${*:-build deb vm check}
 	if ! command -v dpkg-query >/dev/null; then
 		echo "deps: this is not Debian or a relative of it (no dpkg-query): install by hand what" \
 			"'tools/deps.sh' lists for $groups" >&2

@@ -97,7 +97,7 @@ main()
 	local want=${1:-} exact= found name version final src
 	if [ -z "$want" ]; then
 		exact=$(dpkg-query -W -f '${source:Version}' qemu-system-x86 2>/dev/null) ||
-			die "qemu-system-x86 is not installed: name a version, or run tools/deps.sh vm"
+			die "qemu-system-x86 is not installed: name a version, or apt install qemu-system-x86"
 		want=$(sed -E 's/^[0-9]+://; s/^([0-9]+\.[0-9]+).*/\1/' <<<"$exact")
 	fi
 	[[ $want =~ ^[0-9]+\.[0-9]+$ ]] || die "'$want' is no version of the kind 7.2"
@@ -110,6 +110,8 @@ main()
 		echo "$final"
 		return
 	fi
+	# as root it installs what configuring QEMU needs, else it says what is missing
+	"$apt_root/tools/deps.sh" --check stub >/dev/null 2>&1 || "$apt_root/tools/deps.sh" stub >&2
 	found=$(apt_find_qemu "$want" "$exact") ||
 		die "no source of QEMU $want can be had from the Debian archive that this machine uses"
 	read -r name version <<<"$found"
