@@ -4,12 +4,15 @@
  *
  * One HEAP_ADD call may need several runs of extents, each a command to the host. If a later one
  * fails or a signal comes, the earlier ones stay, as spare: the host knows them, and a repeated
- * call takes them as they are. Nothing is mapped that the host has not accepted.
+ * call takes them as they are. Nothing is mapped that the host has not accepted. What an executor
+ * has refused goes to nobody else before the session is FREE.
  */
 #include <linux/slab.h>
 
 #include "vgpu_drv.h"
 #include "protocol/session/session.h"
+
+#define VGPU_HEAP_STEPS ((u32)(VGPU_ARENA_BYTES >> VGPU_EXTENT_SHIFT))
 
 static u32 entry_extent(void *entry)
 {
@@ -48,6 +51,23 @@ static void heap_remove(struct vgpu_session *session, u32 first, u32 count)
 	}
 	mutex_unlock(&dev->lock);
 	session->extents -= count;
+}
+
+/*
+ * Extents that an executor has seen and refused: the session keeps them until FREE, beyond what can
+ * be mapped. Without memory for that they stay where they are, and so does a gap in the heap.
+ */
+static void heap_retire(struct vgpu_session *session, u32 first, u32 count)
+{
+	u32 i;
+
+	for (i = first; i < first + count; i++) {
+		void *entry = xa_load(&session->heap, i);
+
+		if (!xa_err(xa_store(&session->heap, VGPU_HEAP_STEPS + entry_extent(entry), entry,
+				     GFP_KERNEL_ACCOUNT)))
+			xa_erase(&session->heap, i);
+	}
 }
 
 static int heap_insert(struct vgpu_session *session, u32 first, u32 count, u32 extent)
@@ -92,7 +112,10 @@ static int heap_settle(struct vgpu_session *session, struct vgpu_uapi_heap_add *
 	if (READ_ONCE(port->state) != VGPU_SESSION_OPEN)
 		return -ENODEV;
 	if (arg->result) {
-		heap_remove(session, session->pending_first, session->pending_count);
+		if (vgpu_heap_add_unseen(arg->result))
+			heap_remove(session, session->pending_first, session->pending_count);
+		else
+			heap_retire(session, session->pending_first, session->pending_count);
 		ret = -EIO;
 	} else {
 		heap_set_flags(session, session->pending_first, session->pending_count,

@@ -147,7 +147,7 @@ struct vgpu_session {
 	u32 control;		/* extent */
 	u32 ended;		/* 0, or why; set once, before the mappings are revoked */
 	u32 *tomb;		/* VGPU_TOMB_BYTES that mappings show after the end, see mmap.c */
-	struct xarray heap;	/* heap offset >> 21 -> extent and flags */
+	struct xarray heap;	/* heap offset >> 21 -> extent and flags; see heap_retire() */
 	/* file->lock */
 	u32 extents;		/* taken, with the control extent */
 	u32 runs;

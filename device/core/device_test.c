@@ -225,6 +225,18 @@ static void life_of_a_session(void **state)
 	assert_session(&b, 0, VGPU_SESSION_FREE, VGPU_ERROR_HOST_SESSION_LIMIT);
 	assert_int_equal(reg(&b, VGPU_REG_SESSION_LIMIT(0)), 5);
 
+	/* unless an executor has seen them: then the session keeps them, but not their place in the
+	 * heap */
+	command(&b, VGPU_COMMAND_HEAP_ADD, 63, 0, 16 * MIB, 2 * MIB);
+	bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
+	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 63, VGPU_ERROR_CALL_NO_MEMORY);
+	command(&b, VGPU_COMMAND_OPEN, 0, 16 * MIB, 0, 0);
+	assert_session(&b, 0, VGPU_SESSION_FREE, VGPU_ERROR_CALL_INVALID);
+	command(&b, VGPU_COMMAND_HEAP_ADD, 63, 0, 18 * MIB, 2 * MIB);
+	bench_expect(&b, VGPU_LINK_HEAP_ADD, NULL);
+	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 63, 0);
+	assert_session(&b, 63, VGPU_SESSION_OPEN, 0);
+
 	command(&b, VGPU_COMMAND_CLOSE, 63, 0, 0, 0);
 	assert_session(&b, 63, VGPU_SESSION_CLOSING, VGPU_RESULT_PENDING);
 	bench_expect(&b, VGPU_LINK_CLOSE, NULL);
@@ -238,6 +250,7 @@ static void life_of_a_session(void **state)
 	bench_answer(&b, VGPU_LINK_CLOSED, 63, 0);
 	assert_session(&b, 63, VGPU_SESSION_FREE, 0);
 	/* the next one starts with quiet eventfds, on extents that are free again */
+	bench_open(&b, 0, 16 * MIB, 0);
 	bench_open(&b, 63, 4 * MIB, 1);
 	assert_int_equal(eventfd_read(vgpu_device_doorbell_fd(b.dev, 63), &count), -1);
 	bench_free(&b);

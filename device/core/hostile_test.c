@@ -84,7 +84,13 @@ static void mediate(struct bench *b, struct book *book, const union bench_packet
 	case VGPU_LINK_HEAP_ADD:
 		assert_true(!book->believed || book->known[sid]);
 		if (!p->heap.flags && !below(4)) {
-			reply(b, VGPU_LINK_HEAP_ADDED, &p->h, VGPU_ERROR_HOST_WINDOW_LIMIT);
+			/* an executor that refuses has seen the extents: they stay the session's */
+			bool seen = below(2);
+
+			if (seen)
+				take(book, p->heap.window_offset, p->heap.bytes, sid);
+			reply(b, VGPU_LINK_HEAP_ADDED, &p->h,
+			      seen ? VGPU_ERROR_CALL_NO_MEMORY : VGPU_ERROR_HOST_WINDOW_LIMIT);
 			return;
 		}
 		book->heaps++;

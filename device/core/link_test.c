@@ -330,7 +330,7 @@ static void doubtful_runs_stay_until_closed(void **state)
 	bench_answer(&b, VGPU_LINK_ENDED, 1, VGPU_ERROR_SESSION_EXECUTOR_DIED);
 	assert_session(&b, 1, VGPU_SESSION_DEAD, VGPU_ERROR_SESSION_EXECUTOR_DIED);
 	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 2, VGPU_ERROR_HOST_BUSY);
-	assert_session(&b, 2, VGPU_SESSION_OPEN, VGPU_ERROR_HOST_BUSY);
+	assert_session(&b, 2, VGPU_SESSION_OPEN, VGPU_ERROR_HOST_INTERNAL);
 	bench_answer(&b, VGPU_LINK_HEAP_ADDED, 3, 0);
 	assert_session(&b, 3, VGPU_SESSION_OPEN, 0);
 	for (unsigned int sid = 0; sid < 3; sid++) {

@@ -85,9 +85,12 @@ static void begin(struct vgpu_device_session *s, enum vgpu_session_state state, 
 
 static void release(struct vgpu_device *dev, struct vgpu_device_session *s, uint32_t result)
 {
-	extents_set(dev, s->control_offset, VGPU_CONTROL_BYTES, 0);
-	for (unsigned int i = 0; i < s->runs; i++)
-		extents_set(dev, s->run[i].window_offset, s->run[i].bytes, 0);
+	uint64_t extents = dev->config.window_bytes >> VGPU_EXTENT_SHIFT;
+
+	/* also those that are in no run: an executor has seen and refused them */
+	for (uint64_t i = 0; i < extents; i++)
+		if (dev->owner[i] == sid_of(dev, s) + 1)
+			dev->owner[i] = 0;
 	s->runs = 0;
 	s->late = false;
 	complete(dev, s, VGPU_SESSION_FREE, result, 0, 0);
@@ -253,6 +256,7 @@ const char *vgpu_device_session_heap_added(struct vgpu_device *dev,
 					   const struct vgpu_link_result *m)
 {
 	struct vgpu_device_session *s = &dev->session[m->h.sid];
+	uint32_t error = m->error;
 
 	if (s->late) {
 		s->late = false;
@@ -260,14 +264,17 @@ const char *vgpu_device_session_heap_added(struct vgpu_device *dev,
 	}
 	if (!awaits(s, VGPU_LINK_HEAP_ADD))
 		return "HEAP_ADDED for a session that has not asked";
-	if (m->error && !s->doubtful)
-		drop_run(dev, s);
-	else
+	/* this time perhaps, but not the time before: the driver may not use its extents again */
+	if (s->doubtful && vgpu_heap_add_unseen(error))
+		error = VGPU_ERROR_HOST_INTERNAL;
+	if (!error || s->doubtful)
 		s->runs++;
+	else if (vgpu_heap_add_unseen(error))
+		drop_run(dev, s);
 	if (s->close_wanted)
 		begin(s, VGPU_SESSION_CLOSING, VGPU_LINK_CLOSE);
 	else
-		complete(dev, s, s->state, m->error, m->value, m->limit);
+		complete(dev, s, s->state, error, m->value, m->limit);
 	return NULL;
 }
 

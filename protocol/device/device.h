@@ -15,6 +15,7 @@
 #ifndef VGPU_PROTOCOL_DEVICE_H
 #define VGPU_PROTOCOL_DEVICE_H
 
+#include "../error.h"
 #include "../wire.h"
 
 #define VGPU_PCI_VENDOR 0x1af4
@@ -100,6 +101,15 @@ enum vgpu_command {
 	 * while there is no link: it is carried out when there is one. */
 	VGPU_COMMAND_CLOSE = 3,
 };
+
+/*
+ * A HEAP_ADD that was refused for one of these reasons has reached no executor: its extents are
+ * free at once. After any other refusal they are the session's until it is FREE.
+ */
+static inline int vgpu_heap_add_unseen(__u32 error)
+{
+	return VGPU_ERROR_GROUP(error) == VGPU_GROUP_HOST && error != VGPU_ERROR_HOST_INTERNAL;
+}
 
 enum vgpu_session_state {
 	VGPU_SESSION_FREE = 0,

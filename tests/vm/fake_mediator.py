@@ -17,6 +17,7 @@ import time
 HEADER = struct.Struct('<IIII')
 HELLO, OPEN, HEAP_ADD, CLOSE, RESET, RESUME, RESUMED = range(1, 8)
 WELCOME, REFUSED, OPENED, HEAP_ADDED, ENDED, CLOSED, RESET_DONE, STATUS = range(16, 24)
+HOST_INTERNAL = 0x5000a
 MAGIC = 0x4b4e4c56
 VERSION = 1 << 16
 EXTENT = 2 << 20
@@ -36,11 +37,12 @@ class Session:
         self.sid, self.epoch, self.control, self.arena, self.pid = sid, epoch, control, arena, pid
         self.doorbell, self.interrupt = doorbell, interrupt
         self.runs = []          # (heap offset, window offset, bytes)
+        self.refused = []       # extents that its executor has seen and did not take
         self.rings = 0
 
     def extents(self):
         """Numbers of the window extents that the session has."""
-        found = [self.control // EXTENT]
+        found = [self.control // EXTENT] + self.refused
         for _, window, size in self.runs:
             found += range(window // EXTENT, (window + size) // EXTENT)
         return found
@@ -267,6 +269,8 @@ class FakeMediator:
         elif kind == HEAP_ADD:
             if not error:
                 self.live[sid].runs.append((heap, window, size))
+            elif error >> 16 != 5 or error == HOST_INTERNAL:
+                self.live[sid].refused += range(window // EXTENT, (window + size) // EXTENT)
             self._send(HEAP_ADDED, epoch, sid, error, value, limit)
         elif kind == CLOSE:
             if not error and sid in self.live:

@@ -23,6 +23,7 @@ PROGRAMS = ('drvtest', 'hammer', 'kexec')
 
 SESSION_EXECUTOR_DIED, SESSION_RESET, SESSION_SUSPENDED, SESSION_UNPLUGGED = 0x30002, 0x30004, 0x30006, 0x30007
 HOST_NO_MEDIATOR, HOST_NO_EXECUTOR, HOST_WINDOW_LIMIT = 0x50001, 0x50009, 0x50005
+CALL_NO_MEMORY = 0x10009
 
 
 def guest_program(name):
@@ -169,6 +170,18 @@ class DriverCalls(DriverTest):
         self.host.refuse = {}
         command.write(b'go\n')
         self.finish(command)
+
+    def test_heap_that_an_executor_refused(self):
+        """Its extents are not given out again before the session has ended."""
+        for error in (CALL_NO_MEMORY, fm.HOST_INTERNAL):
+            self.host.refuse = {fm.HEAP_ADD: (error, 0, 0)}
+            command = self.start('refused', 'heap')
+            command.wait_output('refused')
+            self.assertIn(b'errno 5 result %#x ' % error, command.out)
+            self.host.refuse = {}
+            self.drvtest('basic')
+            command.write(b'go\n')
+            self.finish(command)
 
     def test_full_window_leaves_room_for_others(self):
         grew = int(re.search(r'grew to (\d+) MiB', self.drvtest('full')).group(1))
