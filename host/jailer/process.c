@@ -80,16 +80,21 @@ int jail_process_pidfd_kill(int pidfd)
 	return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }
 
+/* A zombie without threads is a number that its parent has not asked for yet: nothing of it is left. */
 static bool has_uid(pid_t pid, uid_t uid)
 {
 	char text[4096];
-	unsigned int real;
-	char *p;
+	unsigned int real, threads;
+	char *p, *state, *count;
 
 	if (read_proc(pid, "status", text, sizeof(text)) < 0)
 		return false;
 	p = strstr(text, "\nUid:");
-	return p && sscanf(p, "\nUid: %u", &real) == 1 && real == uid;
+	if (!p || sscanf(p, "\nUid: %u", &real) != 1 || real != uid)
+		return false;
+	state = strstr(text, "\nState:\tZ");
+	count = strstr(text, "\nThreads:");
+	return !state || !count || sscanf(count, "\nThreads: %u", &threads) != 1 || threads > 1;
 }
 
 bool jail_process_uid_used(uid_t uid, bool end)

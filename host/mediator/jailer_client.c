@@ -67,8 +67,10 @@ static void got_executor(struct med_jailer *j, const struct vgpu_jailer_message 
 		e->seen = true;
 		if (sock < 0 && e->channel.source.fd >= 0)
 			send_message(j, VGPU_JAILER_ADOPT, m->id, 0, &e->channel.source.fd);
-		if (e->state == MED_ENDING)
+		if (e->state == MED_ENDING) {
 			e->kill_sent = !med_jailer_kill(med, e->id);
+			med_timer_start(&e->timer, e->kill_sent ? MED_HELLO_MS : MED_RETRY_MS);
+		}
 		if (sock >= 0)
 			close(sock);
 		return;
