@@ -153,10 +153,10 @@ void __tsan_release(void *address);
 #define __tsan_release(address) ((void)(address))
 #endif
 
-vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, uint64_t *ret_pos)
+vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, bool wait, uint64_t *ret_pos)
 {
 	while (unlikely(vgpu_ring_reserve(&s->producer, bytes, ret_pos))) {
-		vgpu_status status = wait_for_room(s, VGPU_STREAMS, bytes);
+		vgpu_status status = wait ? wait_for_room(s, VGPU_STREAMS, bytes) : VGPU_CUDA_NOT_READY;
 
 		if (status)
 			return status;
@@ -194,7 +194,7 @@ static vgpu_status send(struct vgpu_session *s, const struct vgpu_call *c, uint3
 		if (unlikely(status))
 			return status;
 	}
-	status = vgpu_call_reserve(s, e.bytes, &pos);
+	status = vgpu_call_reserve(s, e.bytes, true, &pos);
 	if (unlikely(status))
 		return status;
 	vgpu_ring_write(control, pos, &e, sizeof(e));

@@ -323,8 +323,9 @@ struct vgpu_call {
 vgpu_status vgpu_call_post(struct vgpu_session *s, const struct vgpu_call *c);
 /* Sends and waits; ret_value may be NULL. The status is the executor's, its sentence is not set. */
 vgpu_status vgpu_call_wait(struct vgpu_session *s, const struct vgpu_call *c, __u64 ret_value[6]);
-/* Room in the ring (blocking); the caller writes and commits. */
-vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, uint64_t *ret_pos);
+/* Room in the ring; the caller writes and commits. With wait false: CUDA_ERROR_NOT_READY when there
+ * is none. */
+vgpu_status vgpu_call_reserve(struct vgpu_session *s, uint32_t bytes, bool wait, uint64_t *ret_pos);
 /* Room in the stream's backlog. With wait false: CUDA_ERROR_NOT_READY when there is none. */
 vgpu_status vgpu_call_backlog(struct vgpu_session *s, uint32_t stream, uint32_t bytes, bool wait);
 void vgpu_call_commit(struct vgpu_session *s, uint64_t pos);

@@ -75,7 +75,7 @@ static vgpu_status post_small(struct vgpu_session *s, struct launch_entry *entry
 
 	if (unlikely(status))
 		return status;
-	status = vgpu_call_reserve(s, bytes, &pos);
+	status = vgpu_call_reserve(s, bytes, true, &pos);
 	if (unlikely(status))
 		return status;
 	vgpu_ring_write(&s->producer.control, pos, entry, bytes);

@@ -32,9 +32,11 @@ static vgpu_status post_mark(struct vgpu_session *s, uint32_t stream, bool wait)
 
 	if (status)
 		return status;
-	status = vgpu_call_reserve(s, sizeof(entry), &pos);
-	if (status)
+	status = vgpu_call_reserve(s, sizeof(entry), wait, &pos);
+	if (status) { /* it is not in the backlog after all */
+		atomic_fetch_sub_explicit(&st->posted, VGPU_CELL_BYTES, memory_order_relaxed);
 		return status;
+	}
 	vgpu_ring_write(&s->producer.control, pos, &entry, sizeof(entry));
 	st->mark++;
 	st->mark_work = work;

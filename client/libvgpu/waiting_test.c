@@ -80,6 +80,31 @@ static void a_full_ring_makes_producers_wait(void **state)
 	assert_int_equal(fake_host_counters(host).entries, 160001);
 }
 
+/* vgpu_host_free asks for a mark, but does not wait for a place to put it. */
+static void a_full_ring_does_not_hold_up_a_free(void **state)
+{
+	pthread_t thread;
+	uint64_t device;
+	void *pinned, *result;
+	int before;
+
+	OK(vgpu_malloc(gpu, 4096, &device));
+	OK(vgpu_host_malloc(gpu, 4096, &pinned));
+	atomic_store(&posted, 0);
+	fake_host_stall(host, true);
+	OK(vgpu_copy_h2d_async(gpu, device, pinned, 4096, NULL));
+	pthread_create(&thread, NULL, post_many, NULL);
+	do {
+		before = atomic_load(&posted);
+		usleep(100000);
+	} while (before != atomic_load(&posted) || !before);
+	OK(vgpu_host_free(gpu, pinned));
+	fake_host_stall(host, false);
+	pthread_join(thread, &result);
+	assert_null(result);
+	OK(vgpu_synchronize(gpu));
+}
+
 struct flood {
 	struct vgpu_stream *stream;
 	uint64_t device;
@@ -481,6 +506,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
 		T(more_threads_than_slots), T(a_full_ring_makes_producers_wait),
+		T(a_full_ring_does_not_hold_up_a_free),
 		T(a_full_stream_leaves_the_others_alone), T(many_wait_for_one_stream),
 		T(work_of_a_destroyed_stream_is_waited_for), T(buffers_of_a_destroyed_stream_come_back),
 		T(a_variable_for_many_threads),
