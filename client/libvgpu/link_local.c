@@ -174,6 +174,8 @@ static int reconnect(struct vgpu_local *l)
 		return rc;
 	pthread_mutex_lock(&l->lock);
 	l->sock = sock;
+	if (l->stop) /* who said so has not seen this socket */
+		shutdown(sock, SHUT_RDWR);
 	pthread_mutex_unlock(&l->lock);
 	rc = vgpu_local_greet(l, 0, GREET_MS, &m, &fds);
 	vgpu_chan_fds_close(&fds);
