@@ -28,7 +28,9 @@
  * answer, [sleeps] that it may wait for the GPU.
  *
  * fork. A session belongs to the process that opened it. In a forked child every call with it
- * returns VGPU_ERROR_CALL_FORKED; nothing of its memory is there. The child may open its own.
+ * returns VGPU_ERROR_CALL_FORKED; nothing of its memory is there. The child may open its own. Do not
+ * fork while another thread opens or closes a session: the child may keep its descriptor, and the
+ * session with it, until it exits or calls exec.
  *
  * The library never ends the process, raises no signals and installs no handlers. It starts one
  * thread for a local session, and one more when pageable copies of 2 MiB or more are made.
@@ -86,10 +88,11 @@ struct vgpu_open_options {
  * Opens a session. Each has a GPU context of its own on the host, so a program usually opens one.
  * A local session makes its own connection. [sleeps]
  *
- * HOST_NO_MEDIATOR the host's service does not answer; HOST_UNKNOWN_VM, HOST_IDENTITY,
- * HOST_SESSION_LIMIT, HOST_QUARANTINE: refused, see the sentence; HOST_NO_EXECUTOR, GPU_*: the
- * host cannot serve; HOST_VERSION; CALL_UNSUPPORTED: this process has no room for the heap's
- * address range, or `transport` is not understood.
+ * HOST_NO_MEDIATOR: the host's service does not answer, or the device is not there; HOST_UNKNOWN_VM,
+ * HOST_IDENTITY, HOST_SESSION_LIMIT, HOST_WINDOW_LIMIT, HOST_QUARANTINE: refused, see the sentence;
+ * HOST_BUSY: the host still ends what was before a reset; CALL_HEAP_FULL: others use up the window;
+ * HOST_NO_EXECUTOR, HOST_INTERNAL, GPU_*: the host cannot serve; HOST_VERSION; CALL_UNSUPPORTED: this
+ * process has no room for the heap's address range, or `transport` is not understood.
  */
 VGPU_API vgpu_status vgpu_session_open(const struct vgpu_open_options *options,
 				       struct vgpu_session **ret_session);
@@ -157,7 +160,8 @@ VGPU_API vgpu_status vgpu_free(struct vgpu_session *session, uint64_t address);
 /*
  * Pinned memory: the GPU copies from and to it at the full speed of its link, and kernels may use
  * the same pointer. Page-aligned from 4 KiB on, else to 256 bytes. CALL_HEAP_FULL: the window has
- * no room. [waits when the heap has to grow]
+ * no room. In a VM it is lost when the device is removed, suspended or reset: who touches it then
+ * gets SIGBUS. [waits when the heap has to grow]
  */
 VGPU_API vgpu_status vgpu_host_malloc(struct vgpu_session *session, size_t bytes, void **ret_memory);
 /* Does not wait: the memory is used again when the GPU has finished with all that was posted
