@@ -68,6 +68,24 @@ static json_t *value_of(enum adm_value type, const char *text)
 	return good ? json_integer((json_int_t)n) : NULL;
 }
 
+static const char *wanted(enum adm_value type)
+{
+	switch (type) {
+	case ADM_YES_NO:
+		return "yes or no";
+	case ADM_NUMBER:
+		return "a number";
+	case ADM_USER:
+		return "a user's name or id, or none: there is no such user";
+	case ADM_GROUP:
+		return "a group's name or id, or none: there is no such group";
+	case ADM_SIZE:
+		return "a size such as 512M or 8G";
+	default:
+		return "a size such as 512M or 8G, or none";
+	}
+}
+
 static const struct adm_option *find(const struct adm_option *options, const char *name, size_t length)
 {
 	for (; options && options->name; options++)
@@ -93,7 +111,7 @@ static bool take_option(int argc, char **argv, int *at, const struct adm_option 
 	}
 	value = value_of(option->value, text);
 	if (!value) {
-		fprintf(stderr, "vgpu-admin: --%s %s: not a valid value\n", option->name, text);
+		fprintf(stderr, "vgpu-admin: --%s %s: it must be %s\n", option->name, text, wanted(option->value));
 		return false;
 	}
 	json_object_set_new(params, option->param, value);
