@@ -2,6 +2,7 @@
 #include "common/link/chan.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,11 +10,27 @@
 
 #include "common/util/cleanup.h"
 
+/* The most that the kernel lets come with one packet (SCM_MAX_FD). There is room for all: what has
+ * none would be closed by the kernel, at once and by the caller. */
+enum { CHAN_FDS_COME = 253 };
+
+static void close_now(int fd)
+{
+	close(fd);
+}
+
+static void (*chan_discard)(int fd) = close_now;
+
+void vgpu_chan_set_discard(void (*discard)(int fd))
+{
+	chan_discard = discard;
+}
+
 void vgpu_chan_fds_close(struct vgpu_chan_fds *fds)
 {
 	for (unsigned int i = 0; i < fds->count; i++)
 		if (fds->fd[i] >= 0)
-			close(fds->fd[i]);
+			chan_discard(fds->fd[i]);
 	fds->count = 0;
 }
 
@@ -54,8 +71,11 @@ int vgpu_chan_send(int sock, const void *message, size_t bytes, const int *fds, 
 	return (size_t)sent == bytes ? 0 : -EIO;
 }
 
-static void take_descriptors(struct msghdr *m, struct vgpu_chan_fds *fds)
+/* True: there were no more than fit. */
+static bool take_descriptors(struct msghdr *m, struct vgpu_chan_fds *fds)
 {
+	bool fit = true;
+
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		size_t n;
 
@@ -66,18 +86,21 @@ static void take_descriptors(struct msghdr *m, struct vgpu_chan_fds *fds)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (fds->count < VGPU_CHAN_FDS_MAX)
+			if (fds->count < VGPU_CHAN_FDS_MAX) {
 				fds->fd[fds->count++] = fd;
-			else
-				close(fd);
+				continue;
+			}
+			chan_discard(fd);
+			fit = false;
 		}
 	}
+	return fit;
 }
 
 ssize_t vgpu_chan_recv(int sock, void *message, size_t size, struct vgpu_chan_fds *ret_fds)
 {
 	union {
-		char space[CMSG_SPACE(sizeof(int) * VGPU_CHAN_FDS_MAX)];
+		char space[CMSG_SPACE(sizeof(int) * CHAN_FDS_COME)];
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { message, size };
@@ -85,6 +108,7 @@ ssize_t vgpu_chan_recv(int sock, void *message, size_t size, struct vgpu_chan_fd
 			    .msg_controllen = sizeof(control.space) };
 	struct vgpu_chan_fds fds = { .count = 0 };
 	ssize_t got;
+	bool fit;
 
 	if (ret_fds)
 		ret_fds->count = 0;
@@ -93,8 +117,8 @@ ssize_t vgpu_chan_recv(int sock, void *message, size_t size, struct vgpu_chan_fd
 	} while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return -errno;
-	take_descriptors(&m, &fds);
-	if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+	fit = take_descriptors(&m, &fds);
+	if (!fit || m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		vgpu_chan_fds_close(&fds);
 		return -EMSGSIZE;
 	}

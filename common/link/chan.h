@@ -16,7 +16,12 @@ struct vgpu_chan_fds {
 	unsigned int count;
 };
 
-/* Closes what is left in fds. */
+/*
+ * How descriptors are closed that came with a packet and nobody takes: close(2) unless set. For
+ * processes that must not wait: the last close of a file can take as long as its owner likes.
+ */
+void vgpu_chan_set_discard(void (*discard)(int fd));
+/* Discards what is left in fds. */
 void vgpu_chan_fds_close(struct vgpu_chan_fds *fds);
 /* Takes descriptor i out of fds (it is then the caller's); -1 when there is none. */
 int vgpu_chan_fds_take(struct vgpu_chan_fds *fds, unsigned int i);
@@ -30,7 +35,7 @@ int vgpu_chan_send(int sock, const void *message, size_t bytes, const int *fds, 
 /*
  * Receives one packet of at most `size` bytes. Returns its length (> 0), 0 at end of file,
  * -EAGAIN, -EMSGSIZE (longer than size, or more descriptors than fit; nothing is kept), -errno.
- * Descriptors are close-on-exec; with ret_fds NULL all are closed. ret_fds is always initialised.
+ * Descriptors are close-on-exec; with ret_fds NULL all are discarded. ret_fds is always initialised.
  */
 ssize_t vgpu_chan_recv(int sock, void *message, size_t size, struct vgpu_chan_fds *ret_fds);
 

@@ -116,7 +116,7 @@ void med_channel_uninit(struct med_channel *c)
 
 	med_loop_remove(&c->source);
 	if (fd >= 0)
-		close(fd);
+		med_close_later(fd); /* with what is unread in it */
 	while (c->head)
 		pop(c);
 }

@@ -19,8 +19,7 @@ struct client {
 	struct med *med;
 	struct med_source source;
 	uid_t uid;
-	struct med_vm *own;
-	char own_name[MED_NAME];
+	gid_t gid;
 	char *in;
 	size_t in_bytes, in_space;
 	char *out; /* the answer that is being written; nothing is read meanwhile */
@@ -45,7 +44,7 @@ static void client_free(struct client *c)
 	}
 	client_count--;
 	med_loop_remove(&c->source);
-	close(fd);
+	med_close_later(fd);
 	free(c->in);
 	free(c->out);
 	free(c);
@@ -84,17 +83,19 @@ static bool write_out(struct client *c, bool *ret_gone)
 
 static void answer_line(struct client *c, const char *line, size_t bytes)
 {
-	/* the VM may have been removed since the client connected */
-	c->own = c->own_name[0] ? med_vm_by_name(c->med, c->own_name) : NULL;
-	c->out = med_rpc_answer(c->med, c->uid, c->own, line, bytes);
+	/* each time anew: whose VM it is may have changed since the client connected */
+	struct med_vm *own = med_vm_local(c->med, c->source.fd, c->uid, c->gid);
+
+	c->out = med_rpc_answer(c->med, c->uid, own, line, bytes);
 	c->out_bytes = c->out ? strlen(c->out) : 0;
 	c->out_at = 0;
 }
 
-/* Handles whole lines until one's answer is not taken. */
+/* Handles one whole line, when the answers of those before it are taken. With more of them at hand it
+ * comes again at the loop's next round: who sends many lines at once does not hold up others. */
 static void work(struct client *c)
 {
-	bool gone;
+	bool gone, answered = false;
 
 	while (write_out(c, &gone)) {
 		char *end = memchr(c->in, '\n', c->in_bytes);
@@ -111,6 +112,11 @@ static void work(struct client *c)
 			med_loop_change(&c->source, EPOLLIN);
 			return;
 		}
+		if (answered) {
+			med_loop_change(&c->source, EPOLLOUT);
+			return;
+		}
+		answered = true;
 		line = (size_t)(end - c->in);
 		if (line)
 			answer_line(c, c->in, line);
@@ -139,6 +145,7 @@ static bool grow(struct client *c)
 static void client_ready(struct med_source *s, uint32_t events)
 {
 	struct client *c = med_container(s, struct client, source);
+	struct vgpu_chan_fds fds;
 	ssize_t n;
 
 	if (!(events & EPOLLIN)) {
@@ -152,10 +159,12 @@ static void client_ready(struct med_source *s, uint32_t events)
 		client_free(c);
 		return;
 	}
-	n = recv(c->source.fd, c->in + c->in_bytes, c->in_space - c->in_bytes, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	n = vgpu_chan_recv(c->source.fd, c->in + c->in_bytes, c->in_space - c->in_bytes, &fds);
+	if (n == -EAGAIN)
 		return;
-	if (n <= 0) {
+	/* descriptors have no place here */
+	if (n <= 0 || fds.count) {
+		vgpu_chan_fds_close(&fds);
 		client_free(c);
 		return;
 	}
@@ -182,16 +191,17 @@ static void accept_client(struct med_source *s, uint32_t events)
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return;
 	/* root always gets in */
-	if (peer.uid && (client_count >= MED_CONTROL_CLIENTS || count_of(peer.uid) >= VGPU_CONTROL_CLIENTS_UID))
+	if (peer.uid && (client_count >= MED_CONTROL_CLIENTS || count_of(peer.uid) >= VGPU_CONTROL_CLIENTS_UID ||
+			 med_closing_many())) {
+		med_close_later(vgpu_take_fd(&fd));
 		return;
+	}
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return;
 	c->med = control_med;
 	c->uid = peer.uid;
-	c->own = med_vm_local(c->med, fd, peer.uid, peer.gid);
-	if (c->own)
-		snprintf(c->own_name, sizeof(c->own_name), "%s", c->own->config.name);
+	c->gid = peer.gid;
 	c->source.ready = client_ready;
 	if (med_loop_add(&c->source, fd, EPOLLIN)) {
 		free(c);

@@ -53,6 +53,9 @@ enum med_limits {
 	MED_REFUSALS_LOGGED_PER_S = 5,
 	MED_AUDIT_ROWS = 10000,
 	MED_CONTROL_CLIENTS = 64,
+	MED_CLOSERS = 64,	   /* threads that close what peers have sent */
+	MED_CLOSER_STACK = 128 << 10,
+	MED_CLOSING_MANY = 4096,	   /* descriptors that wait for them; with more no new connections */
 };
 
 struct med;
@@ -78,6 +81,10 @@ void med_timer_start(struct med_timer *t, uint64_t ms);
 void med_timer_stop(struct med_timer *t);
 /* Until *stop. */
 int med_loop_run(const bool *stop);
+
+/* ---- closer.c: for descriptors whose close may take long: sent by peers, or holding what they sent */
+void med_close_later(int fd);
+bool med_closing_many(void);
 
 /* ---- channel.c: packets to a peer that may be slow */
 struct med_packet;

@@ -227,8 +227,9 @@ int med_link_accept(struct med *m, struct med_vm *vm, int listen_fd)
 		return -errno;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return -errno;
-	if (m->link_count >= MED_LINKS || pending_of(m, peer.uid) >= MED_LINKS_PENDING_UID) {
+	if (m->link_count >= MED_LINKS || pending_of(m, peer.uid) >= MED_LINKS_PENDING_UID || med_closing_many()) {
 		m->counters.links_refused++;
+		med_close_later(vgpu_take_fd(&fd));
 		if (may_log(m))
 			vgpu_log(VGPU_LOG_WARNING, "connection refused uid=%u links=%u limit=%d: too many",
 				 peer.uid, m->link_count, MED_LINKS);

@@ -184,6 +184,8 @@ static bool take_window(struct med_link *l, const struct vgpu_link_hello *h, str
 		rc = vgpu_window_create("vgpu-window", bytes, &fd);
 	}
 	if (rc) {
+		if (fd >= 0)
+			med_close_later(vgpu_take_fd(&fd)); /* who knows what it is */
 		med_link_refuse(l, VGPU_ERROR_CALL_INVALID, (uint32_t)(bytes >> 20), 0,
 				"the window is not usable (%s): it must be a memfd, sealed against shrinking, of the size that HELLO says, a multiple of 2 MiB",
 				strerror(-rc));

@@ -161,6 +161,7 @@ int main(int argc, char **argv)
 	}
 	vgpu_log_init("vgpu-mediator", m->options.verbose ? VGPU_LOG_DEBUG : VGPU_LOG_INFO);
 	raise_file_limit();
+	vgpu_chan_set_discard(med_close_later);
 	rc = start(m);
 	if (rc) {
 		vgpu_log(VGPU_LOG_ERROR, "mediator cannot start error=\"%s\"", strerror(-rc));

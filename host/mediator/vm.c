@@ -50,7 +50,7 @@ static void stop_listening(struct med_vm *vm)
 	if (fd < 0)
 		return;
 	med_loop_remove(&vm->listen);
-	close(fd);
+	med_close_later(fd); /* with connections that nobody has accepted */
 	socket_path(vm->med, vm->config.name, path, sizeof(path));
 	unlink(path);
 }

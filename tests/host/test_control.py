@@ -168,6 +168,32 @@ def test_roles(build):
         check(as_user(54330, admin), "an administrator by uid")
 
 
+def test_role_follows_the_configuration(build):
+    """What a connection may see is asked with every request: the name may be another user's VM by now."""
+    need_root()
+    with Host(build, warm=0) as h:
+        h.call("vm.add", name="desk", kind="local", uid=54331)
+
+        def former():
+            c = h.control()
+            good = [v["name"] for v in c.result("vm.list")] == ["desk"]
+            os.write(to_parent[1], b"1")
+            os.read(to_child[0], 1)
+            return good and code(c.call("vm.list")) == -32001
+
+        to_parent, to_child = os.pipe(), os.pipe()
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if as_user(54331, former) else 1)
+        os.read(to_parent[0], 1)
+        h.call("vm.remove", name="desk")
+        h.call("vm.add", name="desk", kind="local", uid=54332)
+        os.write(to_child[1], b"1")
+        equal(os.waitpid(pid, 0)[1], 0, "the former owner sees nothing of the new one's")
+        for fd in to_parent + to_child:
+            os.close(fd)
+
+
 def test_doctor_and_status(build):
     with Host(build) as h:
         h.wait_warm()

@@ -2,6 +2,7 @@
 """Clients that break the protocol: their link ends, nothing else does."""
 import os
 import random
+import signal
 import socket
 import struct
 
@@ -133,3 +134,61 @@ def test_silent_client(build):
     """A connection without HELLO is closed by the mediator."""
     with Host(build) as h:
         check(h.local().ended(), "link without HELLO")
+
+
+def slow_to_close():
+    """A TCP socket whose last close waits for a peer that does not read."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    c = socket.socket()
+    c.connect(listener.getsockname())
+    peer, _ = listener.accept()
+    listener.close()
+    c.setblocking(False)
+    try:
+        while True:
+            c.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    c.setblocking(True)
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1000))
+    return c, peer
+
+
+def send_and_close(h, sock, c, count):
+    """Twice: the second packet is not read when the first has ended the connection. The mediator is
+    stopped meanwhile, so that the last close is not ours."""
+    h.mediator.send_signal(signal.SIGSTOP)
+    for _ in range(2):
+        socket.send_fds(sock, [b"junk\n"], [c.fileno()] * count)
+    c.close()
+    h.mediator.send_signal(signal.SIGCONT)
+
+
+def test_descriptors_that_close_slowly(build):
+    """The mediator waits for none of them, whoever sends them, however many, where they have no place."""
+    with Host(build, warm=0) as h:
+        peers = []
+        before = open_fds(h.mediator.pid)
+        for connect in (lambda: h.local().sock, lambda: h.control().sock):
+            for count in (1, 9, 200):
+                sock = connect()
+                c, peer = slow_to_close()
+                peers.append(peer)
+                send_and_close(h, sock, c, count)
+                h.call("status")
+                sock.close()
+        h.call("status")
+        for peer in peers:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+        wait_for(lambda: open_fds(h.mediator.pid) <= before, "all descriptors closed")
+        # and one that is still being closed does not keep the mediator from ending
+        sock = h.local().sock
+        c, peer = slow_to_close()
+        send_and_close(h, sock, c, 1)
+        h.call("status")
+        h.kill_mediator(signal.SIGTERM)
+        equal(h.mediator.returncode, 0, "exit status")
+        peer.close()
