@@ -39,7 +39,7 @@ def run(host, build, name):
     program, arguments = TESTS[name]
     env = dict(os.environ, VGPU_TRANSPORT="local:" + os.path.join(host.run, "local.sock"),
                VGPU_KERNELS=str(ROOT / "tests/kernels"), VGPU_QUOTA_BYTES=str(QUOTA),
-               VGPU_WINDOW_BYTES=str(WINDOW))
+               VGPU_WINDOW_BYTES=str(WINDOW), VGPU_DRIVER=host.driver)
     start = time.monotonic()
     done = subprocess.run([build / "tests/native" / program, *arguments], cwd=ROOT, env=env, text=True,
                           capture_output=True, errors="replace", timeout=900, check=False)
