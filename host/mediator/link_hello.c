@@ -156,7 +156,7 @@ static bool check_window_size(struct med_link *l, uint64_t bytes)
 				(unsigned long long)limit >> 20);
 		return false;
 	}
-	if (bytes > m->options.window_total_bytes - m->window_bytes) {
+	if (m->window_bytes + bytes > m->options.window_total_bytes) {
 		m->counters.window_limit++;
 		med_link_refuse(l, VGPU_ERROR_HOST_WINDOW_LIMIT, (uint32_t)((m->window_bytes + bytes) >> 20),
 				(uint32_t)(m->options.window_total_bytes >> 20),
@@ -174,13 +174,15 @@ static bool take_window(struct med_link *l, const struct vgpu_link_hello *h, str
 	vgpu_close int fd = vgpu_chan_fds_take(fds, 0);
 	int rc;
 
+	/* a program may ask for any size: whole extents it gets. Before the limits, or the last one
+	 * could pass them by being rounded */
+	if (fd < 0 && bytes <= VGPU_ARENA_BYTES)
+		bytes = (bytes + VGPU_EXTENT_BYTES - 1) & ~(VGPU_EXTENT_BYTES - 1);
 	if (!check_window_size(l, bytes))
 		return false;
 	if (fd >= 0) {
 		rc = vgpu_window_check(fd, bytes);
 	} else {
-		/* a program may ask for any size: whole extents it gets */
-		bytes = (bytes + VGPU_EXTENT_BYTES - 1) & ~(VGPU_EXTENT_BYTES - 1);
 		rc = vgpu_window_create("vgpu-window", bytes, &fd);
 	}
 	if (rc) {

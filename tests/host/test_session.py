@@ -79,6 +79,19 @@ def test_window_limit(build):
         equal(h.local().hello().type, WELCOME, "window after one has gone")
 
 
+def test_window_total(build):
+    """Rounding a window up must not carry the sum past the limit of the host, and so away with it."""
+    total = 5 * MIB  # not whole extents
+    with Host(build, warm=0, mediator_args=("--window-total", str(total))) as h:
+        h.add_local(window_bytes=64 * MIB, sessions=8)
+        links = []
+        for size, good in ((4 * MIB, True), (1, False), (1 * MIB, False), (64 * MIB, False)):
+            links.append(h.local())
+            m = links[-1].hello(window_bytes=size)
+            equal(m.type, WELCOME if good else REFUSED, f"{size} bytes: {m!r}")
+        check(h.call("status")["windows"]["bytes"] <= total, "the sum stays within the limit")
+
+
 def test_extents(build):
     with Host(build) as h:
         h.add_local(window_bytes=32 * MIB)
