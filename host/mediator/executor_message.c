@@ -196,7 +196,8 @@ void med_executor_receive(struct med_channel *c)
 	struct vgpu_chan_fds fds;
 	ssize_t n = vgpu_chan_recv(c->source.fd, packet, sizeof(packet), &fds);
 
-	if (n == -EAGAIN)
+	/* reset: it died without having read all; its own last words come after this error */
+	if (n == -EAGAIN || n == -ECONNRESET)
 		return;
 	if (n == -EMSGSIZE) {
 		broken(e, "the packet is too long");

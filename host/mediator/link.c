@@ -41,8 +41,8 @@ void med_link_result(struct med_link *l, uint32_t type, uint32_t epoch, uint32_t
 		vgpu_log(VGPU_LOG_NOTICE, "answer type=%u vm=%s uid=%u sid=%u error=0x%x value=%u limit=%u text=\"%s\"",
 			 type, vm_name(l), l->uid, sid, error, value, limit, r.text);
 	rc = med_channel_send(&l->channel, &r, sizeof(r), NULL, 0);
-	if (rc == -ENOBUFS) {
-		/* the reader finds the end of the link at its next event; freeing here would pull
+	if (rc && rc != -ENOTCONN) {
+		/* its queue is full, or it would wait for ever for an answer that is lost; the reader finds the end of the link at its next event; freeing here would pull
 		 * the ground from under our callers */
 		l->med->counters.queue_overflow++;
 		shutdown(l->channel.source.fd, SHUT_RDWR);
