@@ -133,6 +133,12 @@ static void unload_finish(struct vx_job *job)
 	struct vx_session *s = job->session;
 	struct vx_module *m = job->module;
 
+	/* answered without having run, or without having waited: helpers may still use it, and a lost
+	 * session is only good for closing */
+	if (atomic_load(&s->sticky)) {
+		vx_job_close(job);
+		return;
+	}
 	while (m->functions) {
 		struct vx_function *f = m->functions;
 
