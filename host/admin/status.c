@@ -112,6 +112,9 @@ int adm_status(struct adm *a)
 	       (long long)adm_integer(executors, "in_use"), (long long)adm_integer(executors, "warm"),
 	       (long long)adm_integer(executors, "warm_wanted"), (long long)adm_integer(executors, "starting"),
 	       (long long)adm_integer(executors, "ending"));
+	if (adm_integer(executors, "stuck") > 0)
+		printf("GPU        DEGRADED: %lld executors cannot be ended, no new sessions: vgpu-admin doctor\n",
+		       (long long)adm_integer(executors, "stuck"));
 	if (strlen(adm_string(executors, "error")) > 1)
 		printf("error      %s\n", adm_string(executors, "error"));
 	printf("windows    %s of %s\n", adm_field_size(b, sizeof(b), windows, "bytes"),

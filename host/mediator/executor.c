@@ -116,6 +116,23 @@ void med_executor_hello(struct med_executor *e)
 	med_executor_send(e, VGPU_EXECUTOR_HELLO, &h, sizeof(h), NULL, 0);
 }
 
+struct med_executor *med_executor_stuck(const struct med *m, unsigned int *ret_count)
+{
+	struct med_executor *found = NULL;
+	uint64_t now = med_now_ns();
+	unsigned int n = 0;
+
+	/* without a jailer none can be ended: that is said elsewhere */
+	for (struct med_executor *e = m->jailer.listed ? m->executors : NULL; e; e = e->next) {
+		if (e->state != MED_ENDING || now - e->ending_ns < m->options.stuck_ms * 1000000ull)
+			continue;
+		found = e;
+		n++;
+	}
+	*ret_count = n;
+	return found;
+}
+
 /* Ending takes too long, or making ready does. */
 static void timer_fired(struct med_timer *t)
 {
@@ -177,6 +194,8 @@ void med_executor_end(struct med_executor *e, bool polite)
 
 	if (e->state == MED_ENDING && (polite || e->kill_sent))
 		return;
+	if (e->state != MED_ENDING)
+		e->ending_ns = med_now_ns();
 	e->state = MED_ENDING;
 	if (polite && !med_executor_send(e, VGPU_EXECUTOR_FINISH, &h, sizeof(h), NULL, 0)) {
 		med_timer_start(&e->timer, e->med->options.finish_ms);

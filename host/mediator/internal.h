@@ -347,6 +347,7 @@ struct med_executor {
 	bool has_vm;   /* and given to vm_uuid by it */
 	uint8_t vm_uuid[16];
 	bool kill_sent;
+	uint64_t ending_ns; /* since when it is MED_ENDING */
 	bool lost;     /* closed its socket without being told to end */
 	bool seen;     /* listed by the jailer since it was connected */
 	struct med_session *session;
@@ -363,6 +364,8 @@ int med_executor_add(struct med *m, const struct vgpu_jailer_message *j, int soc
 void med_executor_died(struct med_executor *e, uint32_t reason, int32_t status);
 /* polite: FINISH first, SIGKILL when it takes too long. */
 void med_executor_end(struct med_executor *e, bool polite);
+/* One that cannot be ended, or NULL: its GPU is degraded, no new sessions there. *ret_count: of them. */
+struct med_executor *med_executor_stuck(const struct med *m, unsigned int *ret_count);
 int med_executor_send(struct med_executor *e, uint32_t type, void *message, size_t bytes, const int *fds,
 		      unsigned int count);
 /* Starts executors until there are enough for waiting sessions and the warm pool. */
@@ -425,6 +428,7 @@ struct med_options {
 	uint64_t window_total_bytes;
 	uint32_t grace_ms;
 	uint32_t finish_ms;
+	uint32_t stuck_ms; /* an executor that takes longer to end makes its GPU degraded */
 	uid_t admin_uids[16];
 	unsigned int admin_uid_count;
 	bool verbose;

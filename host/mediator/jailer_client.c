@@ -129,6 +129,8 @@ static void listed(struct med_jailer *j)
 			next = m->executors;
 		} else {
 			/* its end of the socket closing is the sign of its death */
+			if (e->state != MED_ENDING)
+				e->ending_ns = med_now_ns();
 			e->state = MED_ENDING;
 			shutdown(e->channel.source.fd, SHUT_WR);
 		}

@@ -23,12 +23,13 @@ static const char usage[] =
 	"      --window-total SIZE  memory of all windows together (80% of the host's)\n"
 	"      --grace-ms N         how long VMs may take to come back after a restart (10000)\n"
 	"      --finish-ms N        how long an executor may take to end by itself (2000)\n"
+	"      --stuck-ms N         after that long an executor that does not end degrades its GPU (60000)\n"
 	"      --admin-uid USER     user who may change the configuration; may be repeated\n"
 	"      --verbose            log more\n"
 	"      --help, --version    say this, or the version, and exit\n";
 
 enum { OPT_DB = 256, OPT_RUN, OPT_JAILER, OPT_WARM, OPT_POLL, OPT_GPU, OPT_WINDOWS, OPT_GRACE, OPT_FINISH,
-       OPT_ADMIN, OPT_VERBOSE, OPT_HELP, OPT_VERSION };
+       OPT_STUCK, OPT_ADMIN, OPT_VERBOSE, OPT_HELP, OPT_VERSION };
 
 static const struct option options[] = {
 	{ "config-db", 1, NULL, OPT_DB },
@@ -40,6 +41,7 @@ static const struct option options[] = {
 	{ "window-total", 1, NULL, OPT_WINDOWS },
 	{ "grace-ms", 1, NULL, OPT_GRACE },
 	{ "finish-ms", 1, NULL, OPT_FINISH },
+	{ "stuck-ms", 1, NULL, OPT_STUCK },
 	{ "admin-uid", 1, NULL, OPT_ADMIN },
 	{ "verbose", 0, NULL, OPT_VERBOSE },
 	{ "help", 0, NULL, OPT_HELP },
@@ -117,6 +119,8 @@ static int parse_one(int option, const char *value, struct med_options *o)
 		return parse_u32(value, 600000, &o->grace_ms);
 	case OPT_FINISH:
 		return parse_u32(value, 60000, &o->finish_ms);
+	case OPT_STUCK:
+		return parse_u32(value, 3600000, &o->stuck_ms);
 	case OPT_ADMIN:
 		return add_admin(o, value);
 	case OPT_VERBOSE:
@@ -137,6 +141,7 @@ int med_options_parse(int argc, char **argv, struct med_options *ret)
 		.poll_us = 50,
 		.grace_ms = 10000,
 		.finish_ms = 2000,
+		.stuck_ms = 60000,
 	};
 	struct sysinfo info;
 	int c, index = 0;

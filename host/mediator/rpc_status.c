@@ -65,12 +65,15 @@ static json_t *gpu_object(const struct med *m)
 
 static json_t *executors_object(const struct med *m)
 {
-	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "warm", (int)med_executors_count(m, MED_READY),
+	unsigned int stuck;
+
+	med_executor_stuck(m, &stuck);
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "warm", (int)med_executors_count(m, MED_READY),
 			 "warm_wanted", (int)m->options.warm, "starting",
 			 (int)(med_executors_count(m, MED_STARTING) + m->jailer.spawning), "adopted",
 			 (int)med_executors_count(m, MED_REPORTED), "in_use",
 			 (int)med_executors_count(m, MED_ASSIGNED), "ending",
-			 (int)med_executors_count(m, MED_ENDING), "error", m->start_text);
+			 (int)med_executors_count(m, MED_ENDING), "stuck", (int)stuck, "error", m->start_text);
 }
 
 static json_t *links_array(const struct med_rpc *r)
@@ -150,6 +153,22 @@ static void check_sandbox(struct med *m, json_t *checks)
 		check(checks, "sandbox", "ok", "all parts are in force", "");
 }
 
+static void check_ends(struct med *m, json_t *checks)
+{
+	unsigned int stuck;
+	const struct med_executor *e = med_executor_stuck(m, &stuck);
+	char text[256];
+
+	if (!e)
+		return;
+	snprintf(text, sizeof(text),
+		 "degraded: %u executor%s cannot be ended (process %u, user %u, for %u s); no new sessions, its memory stays charged",
+		 stuck, stuck == 1 ? "" : "s", e->pid, e->uid,
+		 (unsigned int)((med_now_ns() - e->ending_ns) / 1000000000u));
+	check(checks, "gpu", "bad", text,
+	      "look at the kernel's log for the GPU's driver, and at vgpu-jailer; a process that hangs in the driver goes with a reset of the GPU or a reboot");
+}
+
 json_t *med_rpc_doctor(struct med_rpc *r, json_t *params)
 {
 	struct med *m = r->med;
@@ -171,6 +190,7 @@ json_t *med_rpc_doctor(struct med_rpc *r, json_t *params)
 		check(checks, "gpu", "warning", "the software GPU is in use: correct, but slow",
 		      "on a host with a GPU: take --driver out of VGPU_JAILER_OPTIONS in /etc/default/vgpu-jailer, and "
 		      "systemctl restart vgpu-jailer");
+	check_ends(m, checks);
 	check_sandbox(m, checks);
 	return json_pack("{s:o}", "checks", checks);
 }

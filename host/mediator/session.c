@@ -30,8 +30,18 @@ static void refuse_open(struct med_link *l, uint32_t sid, uint32_t error, uint32
 static bool admit(struct med_link *l, uint32_t sid)
 {
 	struct med_vm *vm = l->vm;
-	unsigned int n = med_vm_sessions(vm);
+	unsigned int n = med_vm_sessions(vm), stuck;
+	const struct med_executor *e = med_executor_stuck(l->med, &stuck);
 	char text[VGPU_LINK_TEXT];
+
+	if (e) {
+		snprintf(text, sizeof(text),
+			 "the GPU is degraded: process %u has not ended for %u s, the limit is %u: see vgpu-admin doctor",
+			 e->pid, (unsigned int)((med_now_ns() - e->ending_ns) / 1000000000u),
+			 l->med->options.stuck_ms / 1000);
+		refuse_open(l, sid, VGPU_ERROR_GPU_LOST, stuck, 0, text);
+		return false;
+	}
 
 	if (l->resetting) {
 		refuse_open(l, sid, VGPU_ERROR_HOST_BUSY, 0, 0, "the device is being reset");

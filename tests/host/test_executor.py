@@ -3,7 +3,7 @@
 import os
 import signal
 
-from vgpu_host import (ENDED, ERRORS, EXTENT, MIB, OPENED, CLOSED, Host, check, equal, need_root, wait_for)
+from vgpu_host import (CLOSE, ENDED, ERRORS, EXTENT, MIB, OPENED, CLOSED, Host, check, equal, need_root, wait_for)
 
 
 def opened(h, **kw):
@@ -149,3 +149,27 @@ def test_log_flood(build):
         wait_for(lambda: "has said too much" in h.read_log(), "the limit of the log")
         check(os.path.getsize(f"{h.dir}/log") < 4 * MIB, "size of the log")
         link.close_session(0)
+
+
+def test_cannot_be_ended(build):
+    """A process that does not go makes the GPU degraded until it goes: new sessions are refused, and all are told."""
+    with Host(build, mediator_args=["--stuck-ms", "500"]) as h:
+        h.add_local(window_bytes=64 * MIB)
+        link = h.local()
+        link.hello()
+        link.open_ok(0, 0)
+        h.wait_warm()
+        h.jailer.send_signal(signal.SIGSTOP)  # nobody reaps, as if it hung in the driver
+        try:
+            link.simple(CLOSE, 0)
+            wait_for(lambda: h.call("status")["executors"]["stuck"] == 1, "it is noticed")
+            m = link.open(1, EXTENT)
+            equal(m.error, ERRORS["GPU_LOST"], "OPEN")
+            check("degraded" in m.text, f"a sentence: {m.text}")
+            bad = [c["text"] for c in h.call("doctor")["checks"] if c["verdict"] == "bad" and c["check"] == "gpu"]
+            check(len(bad) == 1 and "degraded" in bad[0], f"doctor: {bad}")
+        finally:
+            h.jailer.send_signal(signal.SIGCONT)
+        link.expect(CLOSED, 0)
+        wait_for(lambda: h.call("status")["executors"]["stuck"] == 0, "it is gone")
+        link.open_ok(1, EXTENT)
