@@ -62,7 +62,7 @@ void vx_wake_space(struct vx_session *s)
 	}
 	s->space_moved = false;
 	/* head and issued bytes before the look at waiters: they do it the other way round */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	vgpu_fence();
 	if (!__atomic_load_n(&h->space_waiters, __ATOMIC_RELAXED))
 		return;
 	__atomic_fetch_add(&h->space_seq, 1, __ATOMIC_RELEASE);
