@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Runs every fuzz target for some seconds from its kept corpus; measures the corpus's coverage."""
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -49,7 +51,7 @@ def configure_coverage():
     if not (build / "build.ninja").exists():
         flags = "-fprofile-instr-generate -fcoverage-mapping"
         subprocess.run(["meson", "setup", build, "-Dfuzz=true", "-Db_lundef=false", f"-Dc_args={flags}",
-                        f"-Dc_link_args={flags}"], cwd=ROOT, env={**__import__("os").environ, "CC": "clang"},
+                        f"-Dc_link_args={flags}"], cwd=ROOT, env={**os.environ, "CC": "clang"},
                        check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", build, *(f"fuzz/fuzz_{name}" for name in TARGETS)], check=True,
                    stdout=subprocess.DEVNULL)
@@ -86,8 +88,9 @@ def main():
     results = []
     for name in args.target:
         corpus(name)
-        if args.seconds:
-            results.append(fuzz(args.build.resolve(), name, args.seconds))
+    if args.seconds:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            results += pool.map(lambda name: fuzz(args.build.resolve(), name, args.seconds), args.target)
     if args.coverage:
         build = configure_coverage()
         results += [coverage(build, name) for name in args.target]
