@@ -75,6 +75,19 @@ int med_config_find_executor(struct med_config *c, uint32_t id, uint8_t ret_vm_u
 	return rc;
 }
 
+bool med_config_vm_has_executor(struct med_config *c, const uint8_t vm_uuid[16])
+{
+	sqlite3_stmt *s = NULL;
+	bool found;
+
+	sqlite3_prepare_v2(c->db, "SELECT 1 FROM executor WHERE vm_uuid = ?", -1, &s, NULL);
+	sqlite3_bind_blob(s, 1, vm_uuid, 16, SQLITE_STATIC);
+	/* what cannot be read is taken for yes */
+	found = !s || sqlite3_step(s) != SQLITE_DONE;
+	sqlite3_finalize(s);
+	return found;
+}
+
 void med_config_remove_executor(struct med_config *c, uint32_t id)
 {
 	sqlite3_stmt *s = NULL;

@@ -90,9 +90,9 @@ void med_executors_end_unresumed(struct med_link *l)
 
 bool med_executors_of_earlier(const struct med_link *l)
 {
-	/* the jailer has not said yet which there are */
-	if (!l->med->jailer.listed && l->med->grace.armed)
-		return true;
+	/* while the jailer has not said which there are, those on record may live */
+	if (!l->med->jailer.ever_listed)
+		return med_config_vm_has_executor(l->med->config, l->vm->config.uuid);
 	return med_executors_unmatched(l->med, l->vm->config.uuid);
 }
 

@@ -148,6 +148,7 @@ bool med_config_is_executor(struct med_config *c, uint32_t id, const uint8_t vm_
 			    int quota_fd);
 /* -ENOENT: it was given to none. */
 int med_config_find_executor(struct med_config *c, uint32_t id, uint8_t ret_vm_uuid[16]);
+bool med_config_vm_has_executor(struct med_config *c, const uint8_t vm_uuid[16]);
 void med_config_remove_executor(struct med_config *c, uint32_t id);
 int med_config_each_executor(struct med_config *c, void (*f)(void *arg, uint32_t id), void *arg);
 void med_config_audit(struct med_config *c, const char *who, const char *what);

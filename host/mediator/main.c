@@ -96,8 +96,9 @@ static void grace_over(struct med_timer *t)
 {
 	struct med *m = med_container(t, struct med, grace);
 
-	/* a jailer that is stopped keeps executors and their sockets: they live, and will be named */
-	if (m->jailer.connected && !m->jailer.ever_listed) {
+	/* executors live on while the jailer is stopped or being started anew: nobody is given up before
+	 * it has named them */
+	if (!m->jailer.ever_listed) {
 		med_timer_start(t, m->options.grace_ms ? m->options.grace_ms : MED_RETRY_MS);
 		return;
 	}

@@ -153,7 +153,9 @@ static void test_config(void **state)
 	assert_true(med_config_is_executor(c, 5, uuid, 3, quota));
 	assert_false(med_config_is_executor(c, 5, uuid, 4, quota));
 	assert_false(med_config_is_executor(c, 6, uuid, 3, quota));
+	assert_true(med_config_vm_has_executor(c, uuid));
 	med_config_remove_executor(c, 5);
+	assert_false(med_config_vm_has_executor(c, uuid));
 	assert_false(med_config_is_executor(c, 5, uuid, 3, quota));
 	med_config_close(c);
 	close(quota);

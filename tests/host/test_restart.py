@@ -423,6 +423,38 @@ def test_stopped_jailer_outlasts_the_grace_time(build):
         wait_for(lambda: pids(h) == before, "the same executor goes on")
 
 
+def test_reset_without_a_jailer(build):
+    """Only a VM that may have executors from before waits until the jailer says which live."""
+    with Host(build, warm=0) as h:
+        windows = {}
+        for name in ("had", "new"):
+            h.add_vm(name, window_bytes=64 * MIB)
+            windows[name] = memfd(64 * MIB)
+        link = h.stub("had")
+        link.hello(window=windows["had"], window_bytes=64 * MIB)
+        link.open_ok(0, 0)
+        h.kill_jailer()
+        h.kill_mediator()
+        h.start_mediator()
+        link = {}
+        for name in ("had", "new"):
+            link[name] = h.stub(name)
+            link[name].hello(window=windows[name], window_bytes=64 * MIB)
+            link[name].epoch = 1
+            link[name].simple(RESET)
+        link["new"].expect(RESET_DONE)
+        link["had"].sock.settimeout(4)  # the grace time is 3 s
+        answer = None
+        try:
+            answer = link["had"].recv()
+        except TimeoutError:
+            pass
+        check(answer is None, f"no answer before it is known, got {answer!r}")
+        link["had"].sock.settimeout(60)
+        h.start_jailer()
+        link["had"].expect(RESET_DONE)
+
+
 def test_extents_wait_for_a_silent_executor(build):
     """Given up after the grace time, but not reaped yet: it may still write to what its session had."""
     for word in (CLOSE, RESET):
