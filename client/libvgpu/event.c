@@ -41,10 +41,7 @@ vgpu_status vgpu_event_create(struct vgpu_session *s, uint32_t flags, struct vgp
 	event->session = s;
 	event->handle = (uint32_t)value[0];
 	pthread_mutex_lock(&s->object_lock);
-	event->next = s->events;
-	if (s->events)
-		s->events->prev = event;
-	s->events = event;
+	LIST_INSERT_HEAD(&s->events, event, link);
 	pthread_mutex_unlock(&s->object_lock);
 	*ret_event = event;
 	return VGPU_OK;
@@ -61,12 +58,7 @@ vgpu_status vgpu_event_destroy(struct vgpu_event *event)
 	if (*vgpu_generation != s->generation)
 		return vgpu_session_bad(s);
 	pthread_mutex_lock(&s->object_lock);
-	if (event->prev)
-		event->prev->next = event->next;
-	else
-		s->events = event->next;
-	if (event->next)
-		event->next->prev = event->prev;
+	LIST_REMOVE(event, link);
 	pthread_mutex_unlock(&s->object_lock);
 	status = vgpu_session_check(s);
 	if (!status)

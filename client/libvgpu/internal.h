@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "client/libvgpu/transport.h"
 #include "client/libvgpu/vgpu.h"
@@ -235,10 +236,10 @@ struct vgpu_session { /* NOLINT(clang-analyzer-optin.performance.Padding) */
 	struct vgpu_device_info info;
 
 	pthread_mutex_t object_lock; /* lists of objects, for close */
-	struct vgpu_module *modules;
-	struct vgpu_stream *streams;
-	struct vgpu_event *events;
-	struct vgpu_session *next, *prev; /* of all sessions of the process */
+	LIST_HEAD(, vgpu_module) modules;
+	LIST_HEAD(, vgpu_stream) streams;
+	LIST_HEAD(, vgpu_event) events;
+	LIST_ENTRY(vgpu_session) link; /* of all sessions of the process */
 };
 
 struct vgpu_function {
@@ -254,7 +255,7 @@ struct vgpu_function {
 
 struct vgpu_module {
 	struct vgpu_session *session;
-	struct vgpu_module *next, *prev;
+	LIST_ENTRY(vgpu_module) link;
 	pthread_mutex_t lock; /* functions */
 	struct vgpu_function *functions;
 	uint32_t handle;
@@ -262,13 +263,13 @@ struct vgpu_module {
 
 struct vgpu_stream {
 	struct vgpu_session *session;
-	struct vgpu_stream *next, *prev;
+	LIST_ENTRY(vgpu_stream) link;
 	uint32_t handle;
 };
 
 struct vgpu_event {
 	struct vgpu_session *session;
-	struct vgpu_event *next, *prev;
+	LIST_ENTRY(vgpu_event) link;
 	uint32_t handle;
 };
 

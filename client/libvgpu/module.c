@@ -4,28 +4,6 @@
 
 #include <stdlib.h>
 
-static void object_add(struct vgpu_session *s, struct vgpu_module *m)
-{
-	pthread_mutex_lock(&s->object_lock);
-	m->next = s->modules;
-	if (s->modules)
-		s->modules->prev = m;
-	s->modules = m;
-	pthread_mutex_unlock(&s->object_lock);
-}
-
-static void object_remove(struct vgpu_session *s, struct vgpu_module *m)
-{
-	pthread_mutex_lock(&s->object_lock);
-	if (m->prev)
-		m->prev->next = m->next;
-	else
-		s->modules = m->next;
-	if (m->next)
-		m->next->prev = m->prev;
-	pthread_mutex_unlock(&s->object_lock);
-}
-
 /* Image and log lie in one pinned block: the image, a 0, then the log. */
 static vgpu_status load(struct vgpu_session *s, const void *image, size_t bytes, char *log, size_t log_bytes,
 			struct vgpu_module *m)
@@ -85,7 +63,9 @@ vgpu_status vgpu_module_load(struct vgpu_session *s, const void *image, size_t b
 	}
 	m->session = s;
 	pthread_mutex_init(&m->lock, NULL);
-	object_add(s, m);
+	pthread_mutex_lock(&s->object_lock);
+	LIST_INSERT_HEAD(&s->modules, m, link);
+	pthread_mutex_unlock(&s->object_lock);
 	*ret_module = m;
 	return VGPU_OK;
 }
@@ -102,7 +82,9 @@ vgpu_status vgpu_module_unload(struct vgpu_module *m)
 	if (*vgpu_generation != s->generation)
 		return vgpu_session_bad(s);
 	head.module = m->handle;
-	object_remove(s, m);
+	pthread_mutex_lock(&s->object_lock);
+	LIST_REMOVE(m, link);
+	pthread_mutex_unlock(&s->object_lock);
 	vgpu_ranges_remove_data(&s->memory, m);
 	status = vgpu_session_check(s);
 	if (!status)

@@ -22,7 +22,7 @@ static uint32_t *generation_page;
 static uint32_t generation_last;
 
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct vgpu_session *sessions;
+static LIST_HEAD(, vgpu_session) sessions;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fork_prepare(void)
@@ -40,8 +40,10 @@ static void fork_parent(void)
 /* A descriptor left open here would hide the parent's end from the host. */
 static void fork_child(void)
 {
+	struct vgpu_session *s;
+
 	vgpu_reserve_fork(false);
-	for (struct vgpu_session *s = sessions; s; s = s->next)
+	LIST_FOREACH(s, &sessions, link)
 		s->transport->ops->forked(s->transport);
 	pthread_mutex_unlock(&sessions_lock);
 }
@@ -164,10 +166,10 @@ static void init(struct vgpu_session *s)
 /* Frees what is in private memory; the same in a forked child. */
 static void uninit(struct vgpu_session *s)
 {
-	while (s->modules) {
-		struct vgpu_module *m = s->modules;
+	while (!LIST_EMPTY(&s->modules)) {
+		struct vgpu_module *m = LIST_FIRST(&s->modules);
 
-		s->modules = m->next;
+		LIST_REMOVE(m, link);
 		while (m->functions) {
 			struct vgpu_function *f = m->functions;
 
@@ -176,16 +178,16 @@ static void uninit(struct vgpu_session *s)
 		}
 		free(m);
 	}
-	while (s->streams) {
-		struct vgpu_stream *stream = s->streams;
+	while (!LIST_EMPTY(&s->streams)) {
+		struct vgpu_stream *stream = LIST_FIRST(&s->streams);
 
-		s->streams = stream->next;
+		LIST_REMOVE(stream, link);
 		free(stream);
 	}
-	while (s->events) {
-		struct vgpu_event *event = s->events;
+	while (!LIST_EMPTY(&s->events)) {
+		struct vgpu_event *event = LIST_FIRST(&s->events);
 
-		s->events = event->next;
+		LIST_REMOVE(event, link);
 		free(event);
 	}
 	vgpu_staging_uninit(s);
@@ -221,10 +223,7 @@ vgpu_status vgpu_session_open(const struct vgpu_open_options *options, struct vg
 	}
 	init(s);
 	pthread_mutex_lock(&sessions_lock);
-	s->next = sessions;
-	if (sessions)
-		sessions->prev = s;
-	sessions = s;
+	LIST_INSERT_HEAD(&sessions, s, link);
 	pthread_mutex_unlock(&sessions_lock);
 	*ret_session = s;
 	return VGPU_OK;
@@ -238,12 +237,7 @@ vgpu_status vgpu_session_close(struct vgpu_session *s)
 		return VGPU_OK;
 	forked = *vgpu_generation != s->generation;
 	pthread_mutex_lock(&sessions_lock);
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		sessions = s->next;
-	if (s->next)
-		s->next->prev = s->prev;
+	LIST_REMOVE(s, link);
 	pthread_mutex_unlock(&sessions_lock);
 	if (forked) {
 		s->transport->ops->forget(s->transport);

@@ -277,10 +277,7 @@ vgpu_status vgpu_stream_create(struct vgpu_session *s, uint32_t flags, int prior
 	pthread_mutex_unlock(&st->mark_lock);
 	atomic_store(&st->live, true);
 	pthread_mutex_lock(&s->object_lock);
-	stream->next = s->streams;
-	if (s->streams)
-		s->streams->prev = stream;
-	s->streams = stream;
+	LIST_INSERT_HEAD(&s->streams, stream, link);
 	pthread_mutex_unlock(&s->object_lock);
 	*ret_stream = stream;
 	return VGPU_OK;
@@ -298,12 +295,7 @@ vgpu_status vgpu_stream_destroy(struct vgpu_stream *stream)
 	if (*vgpu_generation != s->generation)
 		return vgpu_session_bad(s);
 	pthread_mutex_lock(&s->object_lock);
-	if (stream->prev)
-		stream->prev->next = stream->next;
-	else
-		s->streams = stream->next;
-	if (stream->next)
-		stream->next->prev = stream->prev;
+	LIST_REMOVE(stream, link);
 	pthread_mutex_unlock(&s->object_lock);
 	status = vgpu_session_check(s);
 	/* the last mark tells when memory that the stream still uses is free */
