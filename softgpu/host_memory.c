@@ -40,21 +40,36 @@ CUresult cuMemAllocHost_v2(void **pointer, size_t size)
 	return host_alloc(pointer, size, 0);
 }
 
+/*
+ * Takes the range of that kind that starts at pointer away, when the GPU is done with it: also after an
+ * error of the GPU's work, which is the result then. False: it is there still, or never was.
+ */
+static bool forget(void *pointer, enum softgpu_memory kind, CUresult unknown, struct softgpu_range *ret_range,
+		   CUresult *ret_result)
+{
+	uint64_t start = (uint64_t)(uintptr_t)pointer;
+	struct softgpu_context *context;
+
+	*ret_result = softgpu_current(&context);
+	if (*ret_result)
+		return false;
+	*ret_result = unknown;
+	if (!softgpu_range_find(start, ret_range) || ret_range->start != start || ret_range->kind != kind)
+		return false;
+	*ret_result = softgpu_context_wait(ret_range->context);
+	if (softgpu_range_remove(start, kind, ret_range))
+		return true;
+	*ret_result = unknown;
+	return false;
+}
+
 CUresult cuMemFreeHost(void *pointer)
 {
 	struct softgpu_range range;
-	struct softgpu_context *context;
-	CUresult result = softgpu_current(&context);
+	CUresult result;
 
-	if (result)
-		return result;
-	if (!softgpu_range_find((uint64_t)(uintptr_t)pointer, &range) ||
-	    range.start != (uint64_t)(uintptr_t)pointer || range.kind != SOFTGPU_MEM_HOST)
-		return CUDA_ERROR_INVALID_VALUE;
-	result = softgpu_context_wait(range.context);
-	if (!softgpu_range_remove(range.start, SOFTGPU_MEM_HOST, &range))
-		return CUDA_ERROR_INVALID_VALUE;
-	munmap(pointer, (range.size + 4095) & ~(size_t)4095);
+	if (forget(pointer, SOFTGPU_MEM_HOST, CUDA_ERROR_INVALID_VALUE, &range, &result))
+		munmap(pointer, (range.size + 4095) & ~(size_t)4095);
 	return result;
 }
 
@@ -78,17 +93,9 @@ CUresult cuMemHostRegister_v2(void *pointer, size_t size, unsigned int flags)
 CUresult cuMemHostUnregister(void *pointer)
 {
 	struct softgpu_range range;
-	struct softgpu_context *context;
-	CUresult result = softgpu_current(&context);
+	CUresult result;
 
-	if (result)
-		return result;
-	if (!softgpu_range_find((uint64_t)(uintptr_t)pointer, &range) ||
-	    range.start != (uint64_t)(uintptr_t)pointer || range.kind != SOFTGPU_MEM_REGISTERED)
-		return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
-	result = softgpu_context_wait(range.context);
-	if (!softgpu_range_remove(range.start, SOFTGPU_MEM_REGISTERED, &range))
-		return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+	forget(pointer, SOFTGPU_MEM_REGISTERED, CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, &range, &result);
 	return result;
 }
 
