@@ -147,4 +147,7 @@ int jail_sandbox_enter(const struct jail_options *o, unsigned int sandbox, uid_t
 /* mount.c: a root file system with what the GPU's driver needs and nothing else */
 int jail_mount_tree(const struct jail_options *o, bool own_pid, uint32_t gpu, const char **ret_step);
 
+/* library.c: the file that dlopen would take for a bare name, with the executors' environment */
+bool jail_library_find(const struct jail_options *o, const char *name, char *ret, size_t size);
+
 #endif

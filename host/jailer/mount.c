@@ -167,7 +167,12 @@ static int show_all(const char *root, const struct jail_options *o, bool own_pid
 	if (rc)
 		return rc;
 	*ret_step = "bind mount of the GPU driver's directory";
-	rc = show_directory_of(root, o->driver);
+	/* a bare name is the executor's to look up; here only its directory is needed, with the libraries
+	 * that the driver loads from there. One that is nowhere is told by the executor */
+	if (strchr(o->driver, '/'))
+		rc = show_directory_of(root, o->driver);
+	else if (jail_library_find(o, o->driver, at, sizeof(at)))
+		rc = show_directory_of(root, at);
 	if (rc)
 		return rc;
 	*ret_step = "bind mounts of the devices";

@@ -2,8 +2,10 @@
 """Sessions of a well-behaved client, and the limits that it meets."""
 import mmap
 import os
+import shutil
+import tempfile
 
-from vgpu_host import (ERRORS, EXTENT, HEAP_ADDED, MIB, OPEN, OPENED, REFUSED, RESET, RESET_DONE, CLOSED, Host, WELCOME,
+from vgpu_host import (ERRORS, EXTENT, HEAP_ADDED, MIB, OPEN, OPENED, REFUSED, RESET, RESET_DONE, CLOSED, Host, Skip, WELCOME,
                        check, equal, memfd, wait_for)
 
 
@@ -202,3 +204,20 @@ def test_rate_limit(build):
             check(m.error in (ERRORS["HOST_BUSY"], ERRORS["GPU_NONE"]), f"unexpected {m!r}")
         check(busy > 0, "200 sessions in a row were never too fast")
         check(h.call("status")["counters"]["rate_limit"] == busy, "counter of the rate limit")
+
+
+def test_driver_by_its_name(build):
+    """A bare library name: the jail shows the directory in which dlopen will find it."""
+    library = os.path.join(build, "softgpu/libcuda.so.1")
+    if not os.path.exists(library):
+        raise Skip("the software GPU is not built")
+    d = tempfile.mkdtemp(prefix="vgpu-driver-")
+    try:
+        os.chmod(d, 0o755)
+        shutil.copy(library, os.path.join(d, "libcuda.so.1"))
+        with Host(build, executor=os.path.join(build, "host/executor/vgpu-executor"), driver="libcuda.so.1",
+                  env=[f"LD_LIBRARY_PATH={d}"]) as h:
+            h.wait_warm()
+            check(h.call("status")["gpu"]["software"], "the library of that directory is in use")
+    finally:
+        shutil.rmtree(d)
