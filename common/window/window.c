@@ -10,6 +10,10 @@
 #include "common/util/cleanup.h"
 #include "protocol/device/device.h"
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010 /* Linux 5.1 */
+#endif
+
 int vgpu_window_create(const char *name, uint64_t bytes, int *ret_fd)
 {
 	vgpu_close int fd = -1;
@@ -36,8 +40,8 @@ int vgpu_window_check(int fd, uint64_t bytes)
 		return -EINVAL;
 	if (!S_ISREG(st.st_mode) || !bytes || bytes % VGPU_EXTENT_BYTES || (uint64_t)st.st_size != bytes)
 		return -EINVAL;
-	/* F_SEAL_WRITE would make the punch fail */
-	if (!(seals & F_SEAL_SHRINK) || (seals & F_SEAL_WRITE))
+	/* seals against writing would make the punch fail; so would one that is added later */
+	if (!(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_SEAL) || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
 		return -EPERM;
 	return 0;
 }

@@ -12,8 +12,8 @@
 int vgpu_window_create(const char *name, uint64_t bytes, int *ret_fd);
 
 /*
- * Checks a descriptor that a client has sent: a memfd that cannot shrink, of exactly `bytes`.
- * 0, -EINVAL (not a memfd, or another size), -EPERM (not sealed).
+ * Checks a descriptor that a client has sent: a memfd that cannot shrink and takes no more seals, of
+ * exactly `bytes`. 0, -EINVAL (not a memfd, or another size), -EPERM (not sealed so).
  */
 int vgpu_window_check(int fd, uint64_t bytes);
 

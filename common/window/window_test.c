@@ -37,6 +37,14 @@ static void others_are_refused(void **state)
 	assert_int_equal(vgpu_window_check(file, 4 * MIB), -EINVAL);
 	assert_int_equal(vgpu_window_check(-1, 4 * MIB), -EINVAL);
 	close(fd);
+	/* one to which a seal against writing can still be added */
+	fd = memfd_create("t", MFD_ALLOW_SEALING);
+	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	assert_int_equal(vgpu_window_check(fd, 4 * MIB), -EPERM);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
+	assert_int_equal(vgpu_window_check(fd, 4 * MIB), 0);
+	close(fd);
 	close(file);
 	assert_int_equal(vgpu_window_create("t", 3 * MIB, &fd), -EINVAL);
 	assert_int_equal(vgpu_window_create("t", 0, &fd), -EINVAL);

@@ -56,6 +56,10 @@ static void ready(struct med_executor *e, const struct vgpu_executor_ready *r)
 	med_timer_stop(&e->timer);
 	e->state = MED_READY;
 	e->adopted = false;
+	/* what others use of the GPU is in the executor's claim too: the least that was seen is nearest */
+	if (m->gpu_known && !memcmp(m->gpu.gpu_uuid, e->ready.gpu_uuid, 16) &&
+	    m->gpu.context_bytes < e->ready.context_bytes)
+		e->ready.context_bytes = m->gpu.context_bytes;
 	m->gpu = e->ready;
 	m->gpu_known = true;
 	m->start_error = 0;
