@@ -37,6 +37,12 @@ stage native $py tests/native/run.py --build build --driver "$driver"
 stage vm $py tests/vm/run.py --build build --long
 stage kills $py tests/kills/run.py --build build --driver "$driver"
 stage demo $py tools/demo.py --build build
+if command -v virsh >/dev/null && vgpu-admin status >/dev/null 2>&1; then
+	stage libvirt-q35 $py tests/libvirt/run.py --build build --machine q35
+	stage libvirt-pc $py tests/libvirt/run.py --build build --machine pc
+else
+	echo "not run: libvirt (install libvirt, vgpu-host and the device as the README says)"
+fi
 stage bench build/bench/calls --driver "$driver" --json "$out/calls.json"
 { uname -a; qemu-system-x86_64 --version | head -n 1; nvidia-smi -q | grep -E 'Driver Version|Product Name' | head -n 2; } | tee "$out/machine"
 echo "$failed failed"
