@@ -196,6 +196,7 @@ int jail_executor_spawn(struct jailer *j, const struct vgpu_jailer_message *requ
 	if (!rc) {
 		e->started = true;
 		e->pending = JAIL_SEND_EXECUTOR;
+		jail_keep_socket(e);
 	}
 	if (rc && !e->child) {
 		jail_cgroup_remove(e->id);
@@ -269,6 +270,7 @@ static void finish(struct jailer *j, struct jail_executor *e)
 		return;
 	jail_executor_read_log(e);
 	jail_state_remove(&j->options, e->id);
+	jail_keep_forget(e->id);
 	e->state = JAIL_GONE;
 	if (e->started)
 		e->pending |= JAIL_SEND_DIED;
@@ -336,7 +338,11 @@ static void found(void *arg, const struct jail_executor *on_file)
 
 int jail_executors_load(struct jailer *j)
 {
-	return jail_state_each(&j->options, found, j);
+	int rc = jail_state_each(&j->options, found, j);
+
+	if (!rc)
+		jail_keep_take(j);
+	return rc;
 }
 
 /* Its standard error, line by line, as text only; at most one buffer's worth a call. */

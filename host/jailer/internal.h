@@ -105,6 +105,15 @@ void jail_executors_collect(struct jailer *j);
 int jail_executors_load(struct jailer *j);
 void jail_executor_read_log(struct jail_executor *e);
 
+/* keep.c: copies of executors' sockets with systemd, which outlive a restart of everybody */
+/* Gives the sockets that an earlier jailer has left there to the executors in the table. */
+void jail_keep_take(struct jailer *j);
+/* Leaves a copy of the executor's socket there. */
+void jail_keep_socket(const struct jail_executor *e);
+void jail_keep_forget(uint32_t id);
+/* Says that the jailer's socket can be connected to. */
+void jail_keep_ready(void);
+
 /* state.c: what survives a restart of the jailer */
 int jail_state_init(const struct jail_options *o, uint32_t *ret_next_id);
 int jail_state_take_id(const struct jail_options *o, uint32_t id);

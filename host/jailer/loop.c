@@ -124,8 +124,11 @@ static bool handle(struct jailer *j, const struct vgpu_jailer_message *m, struct
 		return true;
 	case VGPU_JAILER_ADOPT:
 		e = jail_executor_find(j, m->id);
-		if (e && e->sock < 0)
+		if (e && e->sock < 0) {
 			e->sock = vgpu_chan_fds_take(fds, 0);
+			if (e->sock >= 0)
+				jail_keep_socket(e);
+		}
 		return true;
 	default:
 		return false;

@@ -294,6 +294,7 @@ int main(int argc, char **argv)
 		return 1;
 	vgpu_log(VGPU_LOG_NOTICE, "jailer ready socket=%s sandbox=0x%x executors=%u", j.options.socket,
 		 j.sandbox, j.count);
+	jail_keep_ready();
 	rc = jail_loop(&j);
 	vgpu_log(VGPU_LOG_NOTICE, "jailer ends executors=%u", j.count);
 	return rc ? 1 : 0;
