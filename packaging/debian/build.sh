@@ -30,7 +30,10 @@ compile()
 {
 	meson setup "$work/build" "$root" --prefix=/usr --libexecdir=libexec --libdir="lib/$multiarch" \
 		--buildtype=release -Dtests=disabled "-Dc_args=-ffile-prefix-map=$root=. -ffile-prefix-map=$work=." >/dev/null
-	ninja -C "$work/build" >/dev/null
+	if ! ninja -C "$work/build" >"$work/log"; then
+		tail -n 40 "$work/log" >&2
+		exit 1
+	fi
 	DESTDIR=$work/all meson install -C "$work/build" --no-rebuild >/dev/null
 	find "$work/all" -type f -path '*/man/*' -exec gzip -9n {} +
 	find "$work/all" -type f \( -path '*/bin/*' -o -path '*/libexec/*' -o -name '*.so.*' \) -exec strip --strip-unneeded {} +
