@@ -25,8 +25,9 @@ group_packages()
 		echo dpkg-dev xz-utils gcc libc6-dev pkg-config ninja-build python3 libglib2.0-dev libpixman-1-dev \
 			libfdt-dev
 		;;
-	check) # the other compilers, sanitizers, the linters, and what configures newer QEMUs
-		echo git g++ clang clang-tidy clang-format llvm cppcheck sparse libclang-rt-dev python3-venv
+	check) # the other compilers, sanitizers, the linters, what configures newer QEMUs, a whole system for a VM
+		echo git g++ clang clang-tidy clang-format llvm cppcheck sparse libclang-rt-dev python3-venv \
+			debootstrap e2fsprogs
 		;;
 	*)
 		echo "deps: no package group is called '$1'; there are: build deb stub vm check" >&2

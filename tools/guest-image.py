@@ -35,8 +35,8 @@ CACHE = os.environ.get('VGPU_CACHE') or os.path.join(ROOT, '.cache')
 
 # Loaded by init in the order of their dependencies.
 MODULES = ['virtio_pci', 'virtio_console', '9p', '9pnet_virtio', 'overlay']
-# In the image but not loaded by themselves: tests of hibernation and of disks load them.
-SPARE_MODULES = ['virtio_blk']
+# In the image but loaded only for a system on a disk (and virtio_blk by tests of hibernation).
+DISK_MODULES = ['virtio_blk', 'crc32c_generic', 'ext4']
 
 
 class Failure(Exception):
@@ -131,17 +131,26 @@ def module_order(index, names):
     return order
 
 
+def has_kernel(folder):
+    """Whether it was made whole, with these modules."""
+    try:
+        with open(os.path.join(folder, 'complete')) as f:
+            return f.read().split() == MODULES + DISK_MODULES
+    except OSError:
+        return False
+
+
 def kernel():
     """Returns the folder with vmlinuz, modules/*.ko, modules/order, kdir and release."""
     with locked('kernel'):
         for release in installed_header_releases():
             folder = os.path.join(CACHE, 'kernel', release)
-            if os.path.exists(os.path.join(folder, 'complete')):
+            if has_kernel(folder):
                 return folder
         apt_list = prepare_own_suites()
         for release in installed_header_releases() + [newest_release(apt_list)]:
             folder = os.path.join(CACHE, 'kernel', release)
-            if os.path.exists(os.path.join(folder, 'complete')):
+            if has_kernel(folder):
                 return folder
             try:
                 return fetch_kernel(apt_list, release, folder)
@@ -164,10 +173,12 @@ def fetch_kernel(apt_list, release, folder):
                 if name.endswith('.ko'):
                     index[name[:-3].replace('-', '_')] = os.path.join(base, name)
         loaded = module_order(index, MODULES)
-        for name in module_order(index, MODULES + SPARE_MODULES):
+        on_disk = [n for n in module_order(index, DISK_MODULES) if n not in loaded]
+        for name in loaded + on_disk:
             shutil.copy(index[name], os.path.join(made, 'modules', name + '.ko'))
-        with open(os.path.join(made, 'modules', 'order'), 'w') as f:
-            f.writelines(name + '.ko\n' for name in loaded)
+        for name, modules in (('order', loaded), ('order-disk', on_disk)):
+            with open(os.path.join(made, 'modules', name), 'w') as f:
+                f.writelines(name + '.ko\n' for name in modules)
         with open(os.path.join(made, 'release'), 'w') as f:
             f.write(release + '\n')
         kdir = '/usr/src/linux-headers-' + release
@@ -175,7 +186,8 @@ def fetch_kernel(apt_list, release, folder):
             kdir = fetch_headers(apt_list, release)
         with open(os.path.join(made, 'kdir'), 'w') as f:
             f.write(kdir + '\n')
-        open(os.path.join(made, 'complete'), 'w').close()
+        with open(os.path.join(made, 'complete'), 'w') as f:
+            f.write(' '.join(MODULES + DISK_MODULES) + '\n')
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.move(made, folder)

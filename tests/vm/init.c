@@ -5,6 +5,7 @@
  *
  *	vgpu.mounts=TAG:PATH:MODE,...   9p shares to mount; MODE is ro or rw
  *	vgpu.root=overlay               run commands in a writable overlay over /host (the host's root, by 9p)
+ *	vgpu.root=/dev/vda              go over to the system on this disk, whose init starts us again as a service
  *	vgpu.resume=/dev/vda            resume a hibernated system from there, if one is
  *	vgpu.run="COMMAND"              run this; so is each line "NAME COMMAND" of /etc/vgpu-run
  *
@@ -157,11 +158,11 @@ static int load_module(const char *path)
 	return rc;
 }
 
-/* /modules/order names the files in the order of their dependencies. */
-static void load_modules(void)
+/* The list names the files in the order of their dependencies. */
+static void load_modules(const char *list)
 {
 	char line[200], path[300];
-	FILE *f = fopen("/modules/order", "re");
+	FILE *f = fopen(list, "re");
 
 	if (!f)
 		return;
@@ -171,8 +172,6 @@ static void load_modules(void)
 		load_module(path);
 	}
 	fclose(f);
-	if (!access("/etc/vgpu.ko", F_OK))
-		load_module("/etc/vgpu.ko");
 }
 
 /* Must come before anything is mounted from a disk; returns only when there was nothing to resume. */
@@ -196,6 +195,88 @@ static void resume_from_disk(void)
 	if (write(fd, number, strlen(number)) < 0)
 		say("nothing to resume on %s", disk);
 	close(fd);
+}
+
+static int copy_file(const char *from, const char *to)
+{
+	char buffer[65536];
+	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755), rc = 0;
+	ssize_t n = 0;
+
+	if (in < 0 || out < 0)
+		rc = -errno;
+	while (!rc && (n = read(in, buffer, sizeof(buffer))) > 0)
+		if (write(out, buffer, n) != n)
+			rc = -EIO;
+	if (n < 0)
+		rc = -errno;
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return rc;
+}
+
+/* In /run, so that the system on the disk is what its packages have made. */
+static int install_service(const char *root)
+{
+	static const char unit[] = "[Unit]\nDescription=Serves the test on the host\n"
+				   "[Service]\nExecStart=/run/vgpu-agent\nTasksMax=infinity\n"
+				   "TimeoutStopSec=5\n";
+	char path[256], link[300];
+	FILE *f;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/run", root);
+	rc = mount_at("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "%s/run/vgpu-agent", root);
+	rc = copy_file("/init", path);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "%s/run/systemd/system/multi-user.target.wants", root);
+	make_dirs(path);
+	snprintf(link, sizeof(link), "%s/vgpu-agent.service", path);
+	snprintf(path, sizeof(path), "%s/run/systemd/system/vgpu-agent.service", root);
+	f = fopen(path, "we");
+	if (!f)
+		return -errno;
+	rc = fputs(unit, f) < 0 ? -EIO : 0;
+	if (fclose(f))
+		rc = -EIO;
+	return rc || !symlink("../vgpu-agent.service", link) ? rc : -errno;
+}
+
+/* Returns when no disk is named, or when that failed. */
+static void enter_disk_root(void)
+{
+	static const char root[] = "/newroot";
+	static const char *const ours[] = { "/sys/kernel/debug", "/sys/fs/cgroup", "/dev/shm", "/dev/pts", "/sys", "/proc",
+					    "/run", "/tmp" };
+	struct stat st;
+	char disk[64];
+	size_t i;
+
+	if (!setting("vgpu.root", disk, sizeof(disk)) || strncmp(disk, "/dev/", 5))
+		return;
+	load_modules("/modules/order-disk");
+	for (i = 0; stat(disk, &st) && i < 500; i++)
+		usleep(10000);
+	if (mount_at(disk, root, "ext4", 0, NULL))
+		return;
+	if (install_service(root)) {
+		say("the agent could not be put into %s", root);
+		return;
+	}
+	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		umount2(ours[i], MNT_DETACH);
+	if (chdir(root) || mount("/dev", "dev", NULL, MS_MOVE, NULL) || mount(".", "/", NULL, MS_MOVE, NULL) ||
+	    chroot(".") || chdir("/"))
+		say("going over to %s failed: %s", disk, strerror(errno));
+	else
+		execl("/sbin/init", "init", (char *)NULL);
+	say("%s has no init: %s", disk, strerror(errno));
 }
 
 static void mount_shares(void)
@@ -327,11 +408,30 @@ static void read_cmdline(void)
 	cmdline[strcspn(cmdline, "\n")] = 0;
 }
 
+/* As a service of a whole system. */
+static int serve_system(void)
+{
+	int port, what;
+
+	read_cmdline();
+	mount_shares();
+	port = agent_open(PORT_WAIT_MS);
+	what = port < 0 ? port : agent_serve(port);
+	if (what < 0) {
+		say("serving the host failed: %s", strerror(-what));
+		return 1;
+	}
+	execl("/bin/systemctl", "systemctl", what == 'r' ? "reboot" : "poweroff", (char *)NULL);
+	return 1;
+}
+
 int main(void)
 {
 	int port = -ENOENT, what = 'o';
 	bool ran;
 
+	if (getpid() != 1 && !access("/run/vgpu-agent", F_OK))
+		return serve_system();
 	if (getpid() != 1) {
 		fprintf(stderr, "init: this is the first process of a test guest and runs as nothing else\n");
 		return 2;
@@ -342,7 +442,10 @@ int main(void)
 	setenv("TERM", "dumb", 1);
 	mount_kernel_file_systems("");
 	read_cmdline();
-	load_modules();
+	load_modules("/modules/order");
+	if (!access("/etc/vgpu.ko", F_OK))
+		load_module("/etc/vgpu.ko");
+	enter_disk_root();
 	resume_from_disk();
 	mount_shares();
 	link_host_root();
