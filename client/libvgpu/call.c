@@ -96,7 +96,7 @@ static vgpu_status wait_for_room(struct vgpu_session *s, uint32_t stream, uint32
 		uint32_t seq = __atomic_load_n(&h->space_seq, __ATOMIC_SEQ_CST);
 
 		/* the waiter is announced before this look, the executor looks for it after moving */
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		vgpu_fence();
 		if (has_room(s, stream, bytes))
 			break;
 		status = vgpu_session_check(s);
@@ -294,7 +294,7 @@ static bool wait_reply(struct vgpu_session *s, struct vgpu_slot *slot, uint32_t 
 		uint32_t now;
 
 		__atomic_store_n(&slot->waiting, 1, __ATOMIC_RELAXED);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		vgpu_fence();
 		now = __atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE);
 		if (now == seq || dead(s))
 			break;

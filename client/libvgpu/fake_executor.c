@@ -215,7 +215,7 @@ static void moved(struct fake_executor *x)
 {
 	struct vgpu_session_header *h = x->ring.control.header;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	vgpu_fence();
 	if (!__atomic_load_n(&h->space_waiters, __ATOMIC_RELAXED))
 		return;
 	__atomic_fetch_add(&h->space_seq, 1, __ATOMIC_RELEASE);

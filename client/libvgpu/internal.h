@@ -385,7 +385,7 @@ static inline uint8_t *vgpu_pinned_view(struct vgpu_session *s, const struct vgp
 /* What was read through a view before this is the host's data, or the session has ended. */
 static inline vgpu_status vgpu_view_check(struct vgpu_session *s)
 {
-	atomic_thread_fence(memory_order_acquire);
+	vgpu_fence();
 	return vgpu_session_check(s);
 }
 void vgpu_pinned_uninit(struct vgpu_session *s);
