@@ -292,7 +292,7 @@ def run(scenarios, system):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--build', type=pathlib.Path, required=True, help='where Meson has built tests/kills/vgpu-load')
-    parser.add_argument('--times', type=int, default=3, help='restarts and kills of each kind')
+    parser.add_argument('--times', type=int, default=2, help='restarts and kills of each kind')
     args = parser.parse_args()
     if os.getuid():
         sys.exit('needs root: debootstrap makes the system')
