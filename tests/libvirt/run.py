@@ -100,7 +100,7 @@ class Machine:
         manifest.write_text('file vgpu.ko %s\nprogram bin/vector_add %s\nfile usr/lib/libvgpu.so.0 %s\n'
                             % (images.driver(), client / 'vector_add', client / 'libvgpu.so.0'))
         command('cp', images.kernel(), str(self.folder / 'kernel'))
-        command('cp', images.image([str(manifest)]), str(self.folder / 'initrd'))
+        images.make([images.GUEST_IMAGE, 'image', str(self.folder / 'initrd'), '--manifest', str(manifest)])
 
     def define(self, block):
         kvm = images.kvm_works()
