@@ -104,17 +104,20 @@ static void take(struct jailer *j, const char *name, int fd)
 void jail_keep_take(struct jailer *j)
 {
 	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS"), *list = getenv("LISTEN_FDNAMES");
-	vgpu_free char *names = strdup(list ? list : "");
-	char *rest = names;
 	int n;
 
-	if (!names || !pid || !count || strtol(pid, NULL, 10) != (long)getpid())
+	if (!pid || !count || strtol(pid, NULL, 10) != (long)getpid())
 		return;
 	n = (int)strtol(count, NULL, 10);
 	for (int i = 0; i < n; i++) {
-		const char *name = strsep(&rest, ":");
+		size_t length = list ? strcspn(list, ":") : 0;
+		char name[64] = "";
 
-		take(j, name ? name : "", FIRST_FD + i);
+		if (length < sizeof(name))
+			memcpy(name, list ? list : "", length);
+		take(j, name, FIRST_FD + i);
+		if (list)
+			list += length + (list[length] == ':');
 	}
 	if (n > 0)
 		vgpu_log(VGPU_LOG_INFO, "sockets of executors kept by the service manager count=%d", n);
