@@ -114,7 +114,7 @@ class Scenarios:
     def begin_load(self):
         self.loads = [self.system.load('a program'), self.system.load('a neighbour', uid=NEIGHBOUR)]
         for load in self.loads:
-            load.wait_in_flight()
+            load.wait_rounds(3)
         self.system.new_session()
         self.baseline = self.system.come_to_rest()
         return '%(executors)s executors in %(cgroups)s cgroups, %(stored)s sockets kept by systemd' % self.baseline
