@@ -27,7 +27,7 @@ def main():
     with Host(str(build), executor=str(build / "host/executor/vgpu-executor"), driver=driver, warm=2) as host:
         host.add_local(vram_quota_bytes=4 << 30, window_bytes=1 << 30, sessions=16)
         host.wait_warm(1)
-        transport = "local:" + os.path.join(host.run, "local.sock")
+        transport = "local:" + os.path.join(host.run, "local/vgpu.sock")
         return subprocess.run([build / "bench/calls", "--transport", transport, *rest], check=False).returncode
 
 

@@ -14,7 +14,7 @@
 #endif
 
 #define DEFAULT_DEVICE "/dev/vgpu0"
-#define DEFAULT_SOCKET "/run/vgpu/local.sock"
+#define DEFAULT_SOCKET "/run/vgpu/local/vgpu.sock"
 
 static const volatile uint32_t no_generation;
 const volatile uint32_t *vgpu_generation = &no_generation;

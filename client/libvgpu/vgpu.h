@@ -74,7 +74,7 @@ struct vgpu_event;
 struct vgpu_open_options {
 	size_t size;
 	/*
-	 * "device:/dev/vgpu0": in a VM. "local:/run/vgpu/local.sock": a host process or container.
+	 * "device:/dev/vgpu0": in a VM. "local:/run/vgpu/local/vgpu.sock": a host process or container.
 	 * NULL: the environment variable VGPU_TRANSPORT where it is set, else /dev/vgpu0 where it
 	 * exists, else the local socket.
 	 */

@@ -49,17 +49,24 @@ static int start_signals(struct med *m)
 	return med_loop_add(&m->signals, fd, EPOLLIN);
 }
 
+static int make_directory(const struct med *m, const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s%s", m->options.run_dir, name);
+	if (mkdir(path, 0755) == 0 || errno == EEXIST)
+		return 0;
+	vgpu_log(VGPU_LOG_ERROR, "run directory not usable path=%s error=\"%s\"", path, strerror(errno));
+	return -EIO;
+}
+
 /* One mediator a run directory: the lock goes with the process, however it ends. */
 static int take_lock(struct med *m)
 {
 	char path[512];
 
-	snprintf(path, sizeof(path), "%s/vm", m->options.run_dir);
-	if ((mkdir(m->options.run_dir, 0755) < 0 && errno != EEXIST) ||
-	    (mkdir(path, 0755) < 0 && errno != EEXIST)) {
-		vgpu_log(VGPU_LOG_ERROR, "run directory not usable path=%s error=\"%s\"", path, strerror(errno));
+	if (make_directory(m, "") || make_directory(m, "/vm") || make_directory(m, "/local"))
 		return -EIO;
-	}
 	snprintf(path, sizeof(path), "%s/lock", m->options.run_dir);
 	m->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (m->lock_fd < 0 || flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0) {
@@ -80,7 +87,8 @@ static int start_local(struct med *m)
 	char path[512];
 	int fd, rc;
 
-	snprintf(path, sizeof(path), "%s/local.sock", m->options.run_dir);
+	/* a directory of its own for containers to mount: it outlives the socket */
+	snprintf(path, sizeof(path), "%s/local/vgpu.sock", m->options.run_dir);
 	/* open to all: who may use it is decided by the peer's uid */
 	rc = vgpu_chan_listen(path, 0666, SOCK_NONBLOCK, &fd);
 	if (rc) {

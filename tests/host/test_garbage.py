@@ -110,7 +110,7 @@ def test_flood_of_connections(build):
         silent = []
         for _ in range(100):
             s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            s.connect(f"{h.run}/local.sock")
+            s.connect(f"{h.run}/local/vgpu.sock")
             silent.append(s)
         still_works(good)
         wait_for(lambda: h.call("status")["counters"]["links_refused"] >= 84, "connections without HELLO refused")

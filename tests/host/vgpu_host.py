@@ -326,7 +326,7 @@ class Host:
         return self.call("vm.add", name=name, **kw)
 
     def local(self):
-        return Link(os.path.join(self.run, "local.sock"), LOCAL)
+        return Link(os.path.join(self.run, "local/vgpu.sock"), LOCAL)
 
     def stub(self, name="vm1"):
         return Link(os.path.join(self.run, "vm", name + ".sock"), STUB)

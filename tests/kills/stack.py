@@ -100,7 +100,7 @@ class LocalLoad(Load):
     def __init__(self, stack, name, uid, *arguments):
         self.name = name
         self.file = stack.folder / f"load-{next(_numbers)}"
-        argv = [stack.folder / "tests/kills/vgpu-load", "--transport", "local:" + stack.host.run + "/local.sock",
+        argv = [stack.folder / "tests/kills/vgpu-load", "--transport", "local:" + stack.host.run + "/local/vgpu.sock",
                 "--kernels", stack.folder / "kernels", *arguments]
         own = os.getuid()
         with open(self.file, "wb") as out:

@@ -37,7 +37,7 @@ def add_programs(build):
 
 def run(host, build, name):
     program, arguments = TESTS[name]
-    env = dict(os.environ, VGPU_TRANSPORT="local:" + os.path.join(host.run, "local.sock"),
+    env = dict(os.environ, VGPU_TRANSPORT="local:" + os.path.join(host.run, "local/vgpu.sock"),
                VGPU_KERNELS=str(ROOT / "tests/kernels"), VGPU_QUOTA_BYTES=str(QUOTA),
                VGPU_WINDOW_BYTES=str(WINDOW), VGPU_DRIVER=host.driver)
     start = time.monotonic()

@@ -145,7 +145,7 @@ class SystemLoad(Load):
         self.name, self.system = name, system
         self.command = system.spawn(
             'echo pid $$; exec setpriv --reuid=%d --regid=%d --clear-groups /share/vgpu-load '
-            '--transport local:/run/vgpu/local.sock --kernels /share/kernels %s' % (uid, uid, ' '.join(arguments)))
+            '--transport local:/run/vgpu/local/vgpu.sock --kernels /share/kernels %s' % (uid, uid, ' '.join(arguments)))
 
     @property
     def pid(self):
