@@ -54,6 +54,7 @@ LONG = [
     ("asan-native", meson("asan", "-Db_sanitize=address,undefined", *SANITIZE, cc="clang")
      + f" && {PY} tests/native/run.py --build {OUT}/asan"),
     ("fuzz-long", meson("fuzz", "-Dfuzz=true", "-Db_lundef=false", cc="clang") + f" && {PY} fuzz/run.py --build {OUT}/fuzz --seconds 60 --coverage"),
+    ("system", f"{PY} tests/system/run.py --build {OUT}/gcc"),
     ("vm-long", f"{PY} tests/vm/run.py --build {OUT}/gcc --long driver.DriverHammer"),
 ]
 
