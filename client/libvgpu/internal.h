@@ -236,9 +236,9 @@ struct vgpu_session { /* NOLINT(clang-analyzer-optin.performance.Padding) */
 	struct vgpu_device_info info;
 
 	pthread_mutex_t object_lock; /* lists of objects, for close */
-	LIST_HEAD(, vgpu_module) modules;
-	LIST_HEAD(, vgpu_stream) streams;
-	LIST_HEAD(, vgpu_event) events;
+	LIST_HEAD(vgpu_module_list, vgpu_module) modules;
+	LIST_HEAD(vgpu_stream_list, vgpu_stream) streams;
+	LIST_HEAD(vgpu_event_list, vgpu_event) events;
 	LIST_ENTRY(vgpu_session) link; /* of all sessions of the process */
 };
 

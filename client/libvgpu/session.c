@@ -22,7 +22,7 @@ static uint32_t *generation_page;
 static uint32_t generation_last;
 
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER;
-static LIST_HEAD(, vgpu_session) sessions;
+static LIST_HEAD(vgpu_session_list, vgpu_session) sessions;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fork_prepare(void)

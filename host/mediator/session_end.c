@@ -231,6 +231,7 @@ static struct med_session *find_unmatched(struct med *m)
 {
 	for (struct med_link *l = m->links; l; l = l->next)
 		for (struct med_session *s = l->sessions; s; s = s->next)
+			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): session_free() has taken it off the list */
 			if (s->unmatched && s->state != MED_DEAD && !med_executors_unmatched(m, l->vm->config.uuid))
 				return s;
 	return NULL;
