@@ -63,7 +63,7 @@ void bench_about_fill(struct bench_about *a, const char *commit)
 	if (commit)
 		snprintf(a->commit, sizeof(a->commit), "%s", commit);
 	else
-		output_of("git rev-parse HEAD 2>/dev/null", a->commit, sizeof(a->commit));
+		output_of("git rev-parse --verify -q HEAD 2>/dev/null", a->commit, sizeof(a->commit));
 	self[n > 0 ? n : 0] = 0;
 	snprintf(command, sizeof(command), "sha256sum '%s' | cut -c1-64", self);
 	output_of(command, a->binary, sizeof(a->binary));
