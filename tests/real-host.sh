@@ -43,7 +43,7 @@ if command -v virsh >/dev/null && vgpu-admin status >/dev/null 2>&1; then
 else
 	echo "not run: libvirt (install libvirt, vgpu-host and the device as the README says)"
 fi
-stage bench build/bench/calls --driver "$driver" --json "$out/calls.json"
+stage bench $py bench/run.py --build build --driver "$driver" --json "$out/calls.json"
 { uname -a; qemu-system-x86_64 --version | head -n 1; nvidia-smi -q | grep -E 'Driver Version|Product Name' | head -n 2; } | tee "$out/machine"
 echo "$failed failed"
 [ "$failed" = 0 ]
