@@ -44,6 +44,7 @@ int jail_process_start_time(pid_t pid, uint64_t *ret_ticks)
 {
 	char text[2048];
 	char *p, state;
+	long threads = 0;
 	ssize_t n = read_proc(pid, "stat", text, sizeof(text));
 
 	if (n < 0)
@@ -52,15 +53,18 @@ int jail_process_start_time(pid_t pid, uint64_t *ret_ticks)
 	p = strrchr(text, ')');
 	if (!p || sscanf(p + 1, " %c", &state) != 1)
 		return -EIO;
-	if (state == 'Z' || state == 'X')
-		return -ESRCH;
 	p += 2;
 	for (int field = 3; field < 22; field++) {
 		p = strchr(p, ' ');
 		if (!p)
 			return -EIO;
 		p++;
+		if (field + 1 == 20)
+			threads = strtol(p, NULL, 10);
 	}
+	/* a first thread that has ended is a zombie too, while others go on */
+	if ((state == 'Z' && threads <= 1) || state == 'X')
+		return -ESRCH;
 	*ret_ticks = strtoull(p, NULL, 10);
 	return 0;
 }
