@@ -105,11 +105,11 @@ static double round_integral(double value, uint8_t mode)
 	}
 }
 
-/* Floats become integers with saturation; NaN becomes 0 (for 64 bits the sign bit alone). */
-static uint64_t to_integer(double value, uint32_t bits, bool is_signed, uint8_t mode)
+/* Floats become integers with saturation; NaN becomes 0 (the sign bit alone from f64 and to 64 bits). */
+static uint64_t to_integer(double value, bool from_f64, uint32_t bits, bool is_signed, uint8_t mode)
 {
 	if (isnan(value))
-		return bits == 64 ? 1ull << 63 : 0;
+		return from_f64 || bits == 64 ? 1ull << (bits - 1) : 0;
 	value = round_integral(value, mode);
 	if (value < integer_limit(bits, is_signed, true))
 		return is_signed ? 1ull << (bits - 1) : 0;
@@ -256,7 +256,7 @@ uint64_t ptx_convert(const struct ptx_op *op, uint64_t from)
 	if (op->x & FLAG_FTZ && kind == NUMBER_F32 && fpclassify((float)value) == FP_SUBNORMAL)
 		value = copysign(0, value);
 	if (to <= NUMBER_SIGNED) {
-		from = to_integer(value, to_bits, to == NUMBER_SIGNED, op->x);
+		from = to_integer(value, kind == NUMBER_F64, to_bits, to == NUMBER_SIGNED, op->x);
 		from = extend(from, to_bits, to == NUMBER_SIGNED);
 		return row_bytes == 2 ? from & 0xffff : from;
 	}

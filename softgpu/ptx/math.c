@@ -271,10 +271,10 @@ uint64_t ptx_carry(uint8_t kind, uint64_t a, uint64_t b, uint64_t c, uint32_t bi
 		sum = (unsigned __int128)a + b + in;
 		break;
 	case CARRY_SUB:
-		/* The flag holds the borrow. */
-		sum = (unsigned __int128)a - b - in;
-		*carry = (unsigned __int128)b + in > a;
-		return (uint64_t)sum & ones;
+		/* As the hardware does: a + ~b + 1, so the flag is clear after a borrow; nvcc's 128-bit division reads
+		 * it by addc. */
+		sum = (unsigned __int128)a + (~b & ones) + (kind & CARRY_IN ? in : 1);
+		break;
 	default:
 		if (kind & CARRY_SIGNED)
 			product = bits == 64 ? (unsigned __int128)((__int128)(int64_t)a * (int64_t)b) :
