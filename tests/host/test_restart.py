@@ -21,6 +21,22 @@ def resume(link, sessions, heaps=()):
     link.simple(RESUMED)
 
 
+def new_vm(h):
+    """A configured VM's window, and its link."""
+    h.add_vm(window_bytes=64 * MIB)
+    window = memfd(64 * MIB)
+    link = h.stub()
+    link.hello(window=window, window_bytes=64 * MIB)
+    return window, link
+
+
+def back(h, window):
+    """The link of that VM after the loss of one: RESUMEs are to follow."""
+    link = h.stub()
+    link.hello(window=window, window_bytes=64 * MIB, resume=1)
+    return link
+
+
 def pids(h):
     return {s["sid"]: s["executor_pid"] for s in h.call("session.list") if s["state"] == "open"}
 
@@ -102,17 +118,13 @@ def test_vanished_links_are_ended(build):
 
 def test_executor_died_meanwhile(build):
     with Host(build) as h:
-        h.add_vm(window_bytes=64 * MIB)
-        w = memfd(64 * MIB)
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB)
+        w, link = new_vm(h)
         link.open_ok(0, 0)
         pid = pids(h)[0]
         h.kill_mediator()
         os.kill(pid, signal.SIGKILL)
         h.start_mediator()
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        link = back(h, w)
         resume(link, [(0, 0)])
         equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
         equal(link.close_session(0).type, CLOSED, "CLOSE")
@@ -122,18 +134,14 @@ def test_executor_died_meanwhile(build):
 def test_close_waits_for_the_executor(build):
     """A stopped executor cannot report to the new mediator: its extents are not the client's yet."""
     with Host(build, mediator_args=("--grace-ms", "60000")) as h:
-        h.add_vm(window_bytes=64 * MIB)
-        w = memfd(64 * MIB)
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB)
+        w, link = new_vm(h)
         link.open_ok(0, 0)
         pid = pids(h)[0]
         os.pwrite(w, b"mine", 4096)
         h.kill_mediator()
         os.kill(pid, signal.SIGSTOP)
         h.start_mediator()
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        link = back(h, w)
         resume(link, [(0, 0)])
         link.simple(CLOSE, 0)
         wait_for(lambda: [s for s in h.call("session.list") if s["state"] == "resuming"], "the session is known")
@@ -225,10 +233,7 @@ def test_open_without_a_jailer(build):
 
 def test_both_killed(build):
     with Host(build) as h:
-        h.add_vm(window_bytes=64 * MIB)
-        w = memfd(64 * MIB)
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB)
+        w, link = new_vm(h)
         link.open_ok(0, 0)
         h.wait_warm()
         h.kill_mediator()
@@ -236,8 +241,7 @@ def test_both_killed(build):
         h.wait_executors(0)
         h.start_jailer()
         h.start_mediator()
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB, resume=1)
+        link = back(h, w)
         resume(link, [(0, 0)])
         equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
         link.close_session(0)
@@ -260,10 +264,7 @@ def test_two_mediators(build):
 def test_repeated_kills(build):
     """No descriptor, process or cgroup is left over by ten restarts of each."""
     with Host(build) as h:
-        h.add_vm(window_bytes=64 * MIB)
-        w = memfd(64 * MIB)
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB)
+        w, link = new_vm(h)
         link.open_ok(0, 0)
         pid = pids(h)[0]
         for i in range(10):
@@ -275,8 +276,7 @@ def test_repeated_kills(build):
                 h.kill_mediator()
                 link.close()
                 h.start_mediator()
-                link = h.stub()
-                link.hello(window=w, window_bytes=64 * MIB, resume=1)
+                link = back(h, w)
                 resume(link, [(0, 0)])
                 wait_for(lambda: pids(h) == {0: pid}, "session resumed")
         h.wait_warm()
@@ -403,18 +403,14 @@ def test_impostor(build):
 def test_stopped_jailer_outlasts_the_grace_time(build):
     """Which executors live is not known while the jailer is stopped: no session is given up for that."""
     with Host(build, warm=0) as h:
-        h.add_vm(window_bytes=64 * MIB)
-        w = memfd(64 * MIB)
-        link = h.stub()
-        link.hello(window=w, window_bytes=64 * MIB)
+        w, link = new_vm(h)
         link.open_ok(0, 0)
         before = pids(h)
         h.jailer.send_signal(signal.SIGSTOP)
         try:
             h.kill_mediator()
             h.start_mediator()
-            link = h.stub()
-            link.hello(window=w, window_bytes=64 * MIB, resume=1)
+            link = back(h, w)
             resume(link, [(0, 0)])
             time.sleep(5)  # the grace time is 3 s
             equal([s["state"] for s in h.call("session.list")], ["resuming"], "the session waits")
@@ -459,10 +455,7 @@ def test_extents_wait_for_a_silent_executor(build):
     """Given up after the grace time, but not reaped yet: it may still write to what its session had."""
     for word in (CLOSE, RESET):
         with Host(build, warm=0) as h:
-            h.add_vm(window_bytes=64 * MIB)
-            w = memfd(64 * MIB)
-            link = h.stub()
-            link.hello(window=w, window_bytes=64 * MIB)
+            w, link = new_vm(h)
             link.open_ok(0, 0)
             pid = pids(h)[0]
             os.pwrite(w, b"mine", 4096)
@@ -472,8 +465,7 @@ def test_extents_wait_for_a_silent_executor(build):
             wait_for(lambda: h.call("status")["jailer"]["connected"], "the jailer has told which executors live")
             h.jailer.send_signal(signal.SIGSTOP)  # and ends none now
             try:
-                link = h.stub()
-                link.hello(window=w, window_bytes=64 * MIB, resume=1)
+                link = back(h, w)
                 resume(link, [(0, 0)])
                 equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
                 link.simple(word, 0)
