@@ -42,8 +42,8 @@ void med_link_result(struct med_link *l, uint32_t type, uint32_t epoch, uint32_t
 			 type, vm_name(l), l->uid, sid, error, value, limit, r.text);
 	rc = med_channel_send(&l->channel, &r, sizeof(r), NULL, 0);
 	if (rc && rc != -ENOTCONN) {
-		/* its queue is full, or it would wait for ever for an answer that is lost; the reader finds the end of the link at its next event; freeing here would pull
-		 * the ground from under our callers */
+		/* its queue is full: it would wait for ever for an answer that is lost. The reader finds the end
+		 * of the link at its next event; freeing here would pull the ground from under our callers. */
 		l->med->counters.queue_overflow++;
 		shutdown(l->channel.source.fd, SHUT_RDWR);
 	}
