@@ -447,6 +447,61 @@ static void test_integers(void **state)
 	}
 }
 
+static void test_divide_128(void **state)
+{
+	enum { N = 256 };
+	static uint64_t in[4 * N], out[4 * N];
+	uint32_t seed = 11;
+	CUdeviceptr din, dout = zeros(sizeof(out));
+	int n = N;
+
+	for (int i = 0; i < 4 * N; i++)
+		in[i] = ((uint64_t)softgpu_test_random(&seed) << 32 | softgpu_test_random(&seed)) >> (i / 4 % 64);
+	for (int i = 0; i < N; i += 3)
+		in[4 * i + 2] = 0; /* a divisor of 64 bits */
+	for (int i = 0; i < N; i++)
+		in[4 * i + 3] |= 1;
+	din = softgpu_test_upload(in, sizeof(in));
+	OK(RUN(function("divide_128"), 2, N / 2, 0, &din, &dout, &n));
+	softgpu_test_download(out, dout, sizeof(out));
+	for (int i = 0; i < N; i++) {
+		unsigned __int128 a = (unsigned __int128)in[4 * i] << 64 | in[4 * i + 1];
+		unsigned __int128 b = (unsigned __int128)in[4 * i + 2] << 64 | in[4 * i + 3];
+
+		assert_true(((unsigned __int128)out[4 * i] << 64 | out[4 * i + 1]) == a / b);
+		assert_true(((unsigned __int128)out[4 * i + 2] << 64 | out[4 * i + 3]) == a % b);
+	}
+}
+
+/* What reaches the tile: of each 16 bytes all but the last 0 to 3. */
+static void test_async_tile(void **state)
+{
+	enum { N = 256 };
+	static uint32_t in[N], tile[N], out[N];
+	uint32_t seed = 12;
+	CUdeviceptr din, dout = zeros(sizeof(out));
+
+	for (int i = 0; i < N; i++) {
+		in[i] = softgpu_test_random(&seed);
+		tile[i] = i % 4 == 3 ? in[i] & UINT32_MAX >> i / 4 % 4 * 8 : in[i];
+	}
+	din = softgpu_test_upload(in, sizeof(in));
+	OK(RUN(function("async_tile"), 1, 64, 0, &din, &dout));
+	softgpu_test_download(out, dout, sizeof(out));
+	for (int i = 0; i < N; i++) {
+		uint32_t sum = 0, bytes = 0;
+
+		for (int k = 0; k < 32; k += 8) {
+			int a = tile[i] >> k & 255, b = tile[255 - i] >> k & 255, c = (int8_t)a,
+			    d = (int8_t)(tile[i ^ 1] >> k);
+
+			sum += (uint32_t)abs(a - b);
+			bytes |= ((uint32_t)abs(c - d) & 255) << k;
+		}
+		assert_int_equal(out[i], sum + bytes);
+	}
+}
+
 static void test_barriers(void **state)
 {
 	enum { SIZE = 3 * 5 * 7, BLOCKS = 2 * 2 * 3 };
@@ -469,6 +524,7 @@ int main(void)
 		cmocka_unit_test(test_functions),    cmocka_unit_test(test_local_array),
 		cmocka_unit_test(test_struct_param), cmocka_unit_test(test_atomics),
 		cmocka_unit_test(test_integers),     cmocka_unit_test(test_barriers),
+		cmocka_unit_test(test_divide_128),   cmocka_unit_test(test_async_tile),
 	};
 
 	return cmocka_run_group_tests(tests, setup, softgpu_test_teardown);

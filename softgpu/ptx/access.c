@@ -37,7 +37,8 @@ void *ptx_local(struct block *block, struct warp *warp, uint32_t lane, uint64_t 
 
 static void *shared(struct block *block, uint64_t offset, uint32_t size)
 {
-	if (offset > block->shared_bytes || block->shared_bytes - offset < size)
+	if (offset > block->shared_bytes || block->shared_bytes - offset < size ||
+	    (offset < block->gap_end && offset + size > block->gap_start))
 		return fault(block, PTX_SHARED_WINDOW + offset);
 	return block->shared + offset;
 }
@@ -158,6 +159,40 @@ bool ptx_access_slow(struct block *block, struct warp *warp, const struct ptx_op
 				((uint64_t *)row)[lane] = number;
 			else
 				((uint32_t *)row)[lane] = width == 2 ? (uint32_t)number & 0xffff : (uint32_t)number;
+		}
+	}
+	return true;
+}
+
+bool ptx_async_copy(struct block *block, struct warp *warp, const struct ptx_op *op, unsigned char *frame,
+		    uint32_t lanes)
+{
+	const uint64_t *to = ptx_row(block->module, frame, op->a), *from = ptx_row(block->module, frame, op->b);
+	const uint32_t *count = ptx_row(block->module, frame, op->c);
+
+	for (uint32_t left = lanes; left; left &= left - 1) {
+		uint32_t lane = (uint32_t)__builtin_ctz(left), size = count[lane] < op->x ? count[lane] : op->x;
+		uint64_t at = to[lane] + op->imm;
+		const unsigned char *source = NULL;
+		unsigned char *target;
+
+		if ((at | from[lane]) & (op->x - 1u)) {
+			block->error = PTX_ERROR_MISALIGNED;
+			return false;
+		}
+		target = shared(block, at, op->x);
+		if (size)
+			source = ptx_resolve(block, warp, lane, from[lane], size);
+		if (!target || (size && !source))
+			return false;
+		for (uint32_t i = 0; i < op->x; i += 4) {
+			uint64_t word = 0;
+
+			if (i + 4 <= size)
+				word = load(source + i, 4);
+			for (uint32_t j = i; i + 4 > size && j < size; j++)
+				word |= load(source + j, 1) << (j - i) * 8;
+			store(target + i, word, 4);
 		}
 	}
 	return true;

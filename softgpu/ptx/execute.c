@@ -273,6 +273,36 @@ static inline u32 dot4(u32 a, u32 b, u32 c, u32 flags)
 	return c;
 }
 
+/* vabsdiff4: the four bytes' differences, or (add) their sum and c */
+static inline u32 differences(u32 a, u32 b, u32 c, u32 flags, bool add)
+{
+	u32 bytes = 0;
+
+	for (int i = 0; i < 32; i += 8) {
+		s32 x = flags & 1 ? (int8_t)(a >> i) : (uint8_t)(a >> i), y = flags & 2 ? (int8_t)(b >> i) : (uint8_t)(b >> i);
+		u32 difference = (u32)(x > y ? x - y : y - x);
+
+		bytes |= (difference & 255) << i;
+		c += difference;
+	}
+	return add ? c : bytes;
+}
+
+/* fns: where the nth bit that is set lies, counted from a bit upwards or (n < 0) downwards */
+static inline u32 nth_set(u32 mask, u32 base, s32 n)
+{
+	u32 left = n < 0 ? 0 - (u32)n : (u32)n;
+
+	if (base >= LANES || (!n && !(mask >> base & 1)))
+		return UINT32_MAX;
+	if (!n)
+		return base;
+	for (s32 at = (s32)base; at >= 0 && at < LANES; at += n < 0 ? -1 : 1)
+		if (mask >> at & 1 && !--left)
+			return (u32)at;
+	return UINT32_MAX;
+}
+
 static inline u32 dot2(u32 a, u32 b, u32 c, u32 flags, bool high)
 {
 	for (int i = 0; i < 2; i++) {
@@ -438,7 +468,8 @@ static bool access_memory(struct block *block, struct warp *warp, const struct p
 	u64 address[LANES];
 
 	if (!span.aligned ||
-	    (shared ? span.hi > block->shared_bytes || block->shared_bytes - span.hi < size :
+	    (shared ? span.hi > block->shared_bytes || block->shared_bytes - span.hi < size ||
+			      (span.lo < block->gap_end && span.hi + size > block->gap_start) :
 		      !ptx_range(block, span.lo, span.hi, size)))
 		return ptx_access_slow(block, warp, op, bases[0], lanes);
 	for (uint32_t i = 0; i < op->y; i++) {

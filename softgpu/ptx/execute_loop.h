@@ -143,6 +143,8 @@ choose:
 			OP3(LOP3, u32, u32, u32, u32, lookup3(A, B, C, op->x))
 			OP3(DP4A, u32, u32, u32, u32, dot4(A, B, C, op->x))
 			OP3(DP2A, u32, u32, u32, u32, dot2(A, B, C, op->x, op->y))
+			OP3(ABSDIFF4, u32, u32, u32, u32, differences(A, B, C, op->x, op->y))
+			OP3(FNS, u32, u32, u32, s32, nth_set(A, B, C))
 			OP3(SADS32, u32, s32, s32, u32, C + (A > B ? (u32)A - (u32)B : (u32)B - (u32)A))
 			OP3(SADU32, u32, u32, u32, u32, C + (A > B ? A - B : B - A))
 			OP3(SADS16, u32, u32, u32, u32, (C + ((s16)A > (s16)B ? A - B : B - A)) & 0xffff)
@@ -372,6 +374,10 @@ choose:
 			break;
 		case OP_LOCALCOPY:
 			if (!copy_local(block, warp, op, active))
+				return TURN_ERROR;
+			break;
+		case OP_ASYNCCOPY:
+			if (!ptx_async_copy(block, warp, op, bases[0], active))
 				return TURN_ERROR;
 			break;
 		case OP_ATOMGLOBAL:

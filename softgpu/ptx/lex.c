@@ -136,7 +136,8 @@ static void lex_name(struct compiler *c, struct token *token, bool dot)
 	while (c->at < c->end) {
 		if (name_goes_on(*c->at))
 			c->at++;
-		else if (dot && c->end - c->at > 2 && c->at[0] == ':' && c->at[1] == ':' && name_begins(c->at[2]))
+		else if (dot && c->end - c->at > 2 && c->at[0] == ':' && c->at[1] == ':' &&
+			 (name_begins(c->at[2]) || (c->at[2] >= '0' && c->at[2] <= '9')))
 			c->at += 2;
 		else
 			break;

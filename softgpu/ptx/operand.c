@@ -166,6 +166,10 @@ static void parse_address(struct compiler *c, struct operand *operand)
 	else
 		parse_number(c, operand->parts);
 	operand->number = parse_offset(c);
+	/* Textures have coordinates here, which no instruction that runs takes: the instruction is refused by name. */
+	operand->count = ptx_is_char(c, ',');
+	while (operand->count && c->token.kind != TOKEN_END && !ptx_is_char(c, ']') && !ptx_is_char(c, ';'))
+		ptx_next(c);
 	ptx_need_char(c, ']');
 }
 
@@ -385,7 +389,7 @@ int32_t ptx_address(struct compiler *c, struct operand *operand, enum ptx_space 
 {
 	struct operand *base;
 
-	if (operand->kind != OPERAND_ADDRESS)
+	if (operand->kind != OPERAND_ADDRESS || operand->count)
 		wrong(c, operand, "must be an address in brackets");
 	base = operand->parts;
 	*ret_wide = true;

@@ -24,7 +24,7 @@
 	X(MAD16) X(MAD32) X(MAD64) X(MADHIS16) X(MADHIU16) X(MADHIS32) X(MADHIU32) X(MADHIS64) X(MADHIU64)             \
 	X(MADWIDES16) X(MADWIDEU16) X(MADWIDES32) X(MADWIDEU32)                                                        \
 	X(BFEU32) X(BFES32) X(BFEU64) X(BFES64) X(BFI32) X(BFI64) X(PRMT)                                              \
-	X(SHFLEFTW) X(SHFLEFTC) X(SHFRIGHTW) X(SHFRIGHTC) X(LOP3) X(DP4A) X(DP2A) X(SADS32) X(SADU32)                  \
+	X(SHFLEFTW) X(SHFLEFTC) X(SHFRIGHTW) X(SHFRIGHTC) X(LOP3) X(DP4A) X(ABSDIFF4) X(FNS) X(DP2A) X(SADS32) X(SADU32)                  \
 	X(SADS16) X(SADU16) X(SADS64) X(SADU64)                                                                        \
 	X(CARRY32) X(CARRY64)                                                                                          \
 	/* floats */                                                                                                   \
@@ -44,7 +44,7 @@
 	X(CVTF32S32) X(CVTF32U32) X(CVTF32F64) X(CVTF64F32) X(CVTF64S32) X(CVTS32F32) X(CVTINT) X(CVT) X(CVTX2)        \
 	/* memory */                                                                                                   \
 	X(LDGLOBAL) X(LDSHARED) X(LDLOCAL) X(LDPARAM) X(STGLOBAL) X(STSHARED) X(STLOCAL)                               \
-	X(LOCALCOPY) X(ATOMGLOBAL) X(ATOMSHARED) X(FENCE) X(ISSPACE) X(PREFETCH)                                       \
+	X(LOCALCOPY) X(ASYNCCOPY) X(ATOMGLOBAL) X(ATOMSHARED) X(FENCE) X(ISSPACE) X(PREFETCH)                                       \
 	/* warps and blocks */                                                                                         \
 	X(SHUFFLE) X(VOTE) X(MATCH) X(REDUX) X(ACTIVEMASK) X(WARPBARRIER) X(BARRIER) X(ELECT)                          \
 	/* control */                                                                                                  \

@@ -174,6 +174,14 @@ static const struct instruction_case integer_cases[] = {
 	{ 'r', "lop3.b32 %r0, %r1, %r2, %r3, 0xe8;", 0xff00ff00, 0xf0f0f0f0, 0xcccccccc, 0xfcc0fcc0 },
 	{ 'r', "dp4a.u32.s32 %r0, %r1, %r2, %r3;", 0x010203ff, 0xff010101, 0, 255 + 3 + 2 - 1 },
 	{ 'r', "dp2a.hi.s32.u32 %r0, %r1, %r2, %r3;", 0xffff0002, 0x0a030000, 1, 0xfffffffd },
+	{ 'r', "vabsdiff4.u32.u32.u32 %r0, %r1, %r2, %r3;", 0x01ff8005, 0x02010a05, 7, 0x01fe7600 },
+	{ 'r', "vabsdiff4.u32.u32.u32.add %r0, %r1, %r2, %r3;", 0x01ff8005, 0x02010a05, 7, 380 },
+	{ 'r', "vabsdiff4.s32.s32.s32.add %r0, %r1, %r2, %r3;", 0x01ff8005, 0x02010a05, 7, 148 },
+	{ 'r', "fns.b32 %r0, %r1, %r2, %r3;", 0x8f0, 5, 2, 6 },
+	{ 'r', "fns.b32 %r0, %r1, %r2, %r3;", 0x8f0, 5, 0xfffffffe, 4 },
+	{ 'r', "fns.b32 %r0, %r1, %r2, %r3;", 0x8f0, 5, 0, 5 },
+	{ 'r', "fns.b32 %r0, %r1, %r2, %r3;", 0x8f0, 3, 0, 0xffffffff },
+	{ 'r', "fns.b32 %r0, %r1, %r2, %r3;", 0x8f0, 3, 9, 0xffffffff },
 	{ 'h', "not.b16 %h0, %h1;", 0xff, 0, 0, 0xff00 },
 	{ 'r', "cnot.b32 %r0, %r1;", 0, 0, 0, 1 },
 	{ 'd', "xor.b64 %d0, %d1, %d2;", 5, 3, 0, 6 },
@@ -536,6 +544,22 @@ static void test_memory(void **state)
 		{ "mov.u64 %d1, in;\ncvta.param.u64 %d2, %d1;\nld.u64 %d3, [%d2+16];\nld.param.u64 %d4, [%d1+16];\n"
 		  "setp.eq.u64 %p1, %d3, %d4;\nselp.u32 %r0, 1, 0, %p1;",
 		  0, 1 },
+		{ "st.v4.u32 [%x], {1, 2, 3, 4};\ncp.async.cg.shared.global.L2::128B [dynamic+16], [%x], 16;\n"
+		  "cp.async.commit_group;\ncp.async.wait_group 0;\nld.shared.u32 %r0, [dynamic+28];",
+		  0, 4 },
+		{ "st.u64 [%x], -1;\nmov.u32 %r1, 6;\nmov.u64 %d1, dynamic;\n"
+		  "cp.async.ca.shared::cta.global [%d1+8], [%x], 8, %r1;\ncp.async.wait_all;\n"
+		  "ld.shared.u32 %r0, [dynamic+12];",
+		  0, 0xffff },
+		{ "setp.eq.u32 %p1, 0, 0;\nst.u32 [%x], 9;\nst.shared.u32 [dynamic], 5;\n"
+		  "cp.async.ca.shared.global [dynamic], [%x], 4, %p1;\nld.shared.u32 %r0, [dynamic];",
+		  0, 0 },
+		{ "st.shared.u32 [dynamic], 5;\ncp.async.ca.shared.global.L2::cache_hint [dynamic], [%x+512], 4, 0, %d1;\n"
+		  "ld.shared.u32 %r0, [dynamic];",
+		  0, 0 },
+		{ "cp.async.ca.shared.global [dynamic+256], [%x], 4;", PTX_ERROR_ADDRESS, 0 },
+		{ "cp.async.ca.shared.global [dynamic], [%x+512], 4;", PTX_ERROR_ADDRESS, 0 },
+		{ "cp.async.ca.shared.global [dynamic+4], [%x], 8;", PTX_ERROR_MISALIGNED, 0 },
 		{ "ld.u32 %r0, [%x+512];", PTX_ERROR_ADDRESS, 0 },
 		{ "st.v4.u32 [%x+504], {1, 2, 3, 4};", PTX_ERROR_MISALIGNED, 0 },
 		{ "st.v2.u64 [%x+512], {1, 2};", PTX_ERROR_ADDRESS, 0 },
@@ -620,6 +644,23 @@ static void test_printf(void **state)
 	assert_string_equal(got, "-5 123456789ab 1.50 text 100%\n");
 }
 
+/* What another kernel of the module has in shared memory, below the dynamic part, is not there in this one. */
+static void test_shared_gap(void **state)
+{
+	static const char *const text =
+		".version 7.0\n.target sm_70\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];\n"
+		".entry k(.param .u64 a)\n{\n.reg .b32 %%r<2>;\nmov.u32 %%r1, dynamic;\nst.shared.u32 [%%r1+%d], 1;\n"
+		"ret;\n}\n"
+		".entry other()\n{\n.shared .b32 own[64];\nst.shared.u32 [own], 1;\nret;\n}\n";
+	static const int offsets[] = { 0, 252, -4, 256 };
+	char log[256] = "", full[512];
+
+	for (int i = 0; i < 4; i++) {
+		snprintf(full, sizeof(full), text, offsets[i]);
+		assert_int_equal(run(full, 32, log, sizeof(log)), i < 2 ? 0 : PTX_ERROR_ADDRESS);
+	}
+}
+
 /* Recursion without an end meets the end of its memory. */
 static void test_endless_recursion(void **state)
 {
@@ -637,7 +678,16 @@ static void test_refusals(void **state)
 	} cases[] = {
 		{ "wgmma.fence.sync.aligned;", "line 20: the instruction \"wgmma.fence.sync.aligned\" is not supported" },
 		{ "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0}, {%r0}, {%r1}, {%f1};", "mma.sync" },
-		{ "tex.2d.v4.f32.s32 {%f0, %f1, %f2, %f3}, [%d1, {%r0, %r1}];", "line 20" },
+		{ "tex.2d.v4.f32.s32 {%f0, %f1, %f2, %f3}, [%d1, {%r0, %r1}];", "line 20: the instruction \"tex.2d.v4.f32.s32 {" },
+		{ "ld.u32 %r0, [%x, {%r1}];", "must be an address" },
+		{ "ld.u32 %r0, [%x, {%r1};", "']' expected" },
+		{ "cp.async.bulk.commit_group;", "is not supported" },
+		{ "cp.async.ca.shared.global [dynamic], [%x], 12;", "is not supported" },
+		{ "cp.async.ca.global.shared [%x], [dynamic], 4;", "is not supported" },
+		{ "cp.async.mbarrier.arrive.shared.b64 [dynamic];", "is not supported" },
+		{ "vabsdiff4.u32.u32 %r0, %r1, %r2, %r3;", "is not supported" },
+		{ "vabsdiff4.u32.u64.u32 %r0, %r1, %r2, %r3;", "is not supported" },
+		{ "fns.u32 %r0, %r1, %r2, %r3;", "is not supported" },
 		{ "add.s32.wrong %r0, %r1, %r2;", "\"add.s32.wrong %r0, %r1, %r2\" is not supported" },
 		{ "add.s32 %r0, %r1;", "3 operands, not 2" },
 		{ "add.s32 %r0, %r1, %r99;", "is not declared" },
@@ -675,7 +725,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_integers), cmocka_unit_test(test_moves),	    cmocka_unit_test(test_floats),
 		cmocka_unit_test(test_warps),	 cmocka_unit_test(test_memory),	    cmocka_unit_test(test_functions),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_endless_recursion), cmocka_unit_test(test_printf),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_endless_recursion), cmocka_unit_test(test_shared_gap), cmocka_unit_test(test_printf),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,7 @@ struct block {
 	uint32_t local_bytes; /* of a thread */
 	unsigned char *shared, *local;
 	uint32_t shared_bytes;
+	uint32_t gap_start, gap_end; /* between static and dynamic shared memory: what other kernels have there */
 	struct range ranges[RANGES];
 	uint32_t next_range;
 	struct barrier barriers[BARRIERS];
@@ -98,6 +99,9 @@ void *ptx_local(struct block *block, struct warp *warp, uint32_t lane, uint64_t 
 /* Loads and stores lane by lane, with every check. */
 bool ptx_access_slow(struct block *block, struct warp *warp, const struct ptx_op *op, unsigned char *frame,
 		     uint32_t lanes);
+/* What is asked for, of x bytes, goes to shared memory; the rest there becomes 0. */
+bool ptx_async_copy(struct block *block, struct warp *warp, const struct ptx_op *op, unsigned char *frame,
+		    uint32_t lanes);
 bool ptx_atomic(struct block *block, struct warp *warp, const struct ptx_op *op, unsigned char *frame, uint32_t lanes);
 
 /* math.c */

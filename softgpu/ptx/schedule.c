@@ -199,6 +199,10 @@ static bool prepare(struct ptx_runner *runner, const struct ptx_grid *grid, uint
 		block.local_bytes += grid->stack_bytes > RECURSION_LOCAL ? (uint32_t)grid->stack_bytes : RECURSION_LOCAL;
 	}
 	block.local_bytes = (block.local_bytes + 15) & ~15u;
+	if (grid->dynamic_shared) {
+		block.gap_start = kernel->shared_bytes;
+		block.gap_end = module->dynamic_base;
+	}
 	block.shared_bytes = grid->dynamic_shared ? module->dynamic_base + grid->dynamic_shared : kernel->shared_bytes;
 	registers = area_get(&runner->registers, (size_t)block.frame_bytes * block.warps + ROW64);
 	block.local = area_get(&runner->local, (size_t)block.local_bytes * block.threads + 16);

@@ -271,6 +271,27 @@ static bool select_special_products(struct compiler *c, struct instruction *in, 
 		}
 		return true;
 	}
+	if (slice_is(in->opcode, "vabsdiff4")) {
+		enum ptx_type all[3];
+
+		ptx_need_operands(c, in, 4, 4);
+		if (ptx_mod_types(in, all, 3) != 3)
+			ptx_unsupported(c, in);
+		for (int i = 0; i < 3; i++)
+			if (all[i] != T_U32 && all[i] != T_S32)
+				ptx_unsupported(c, in);
+		op = emit_typed(c, in, OP_ABSDIFF4, T_U32, T_U32, T_U32, T_U32);
+		op->x = (uint8_t)(ptx_type_signed(all[1]) | ptx_type_signed(all[2]) << 1);
+		op->y = ptx_mod(in, "add");
+		return true;
+	}
+	if (slice_is(in->opcode, "fns")) {
+		ptx_need_operands(c, in, 4, 4);
+		if (types[0] != T_B32)
+			ptx_unsupported(c, in);
+		emit_typed(c, in, OP_FNS, T_B32, T_B32, T_B32, T_S32);
+		return true;
+	}
 	if (slice_is(in->opcode, "mul24") || slice_is(in->opcode, "mad24")) {
 		bool mad = in->operand_count == 4;
 		int32_t product = mad ? ptx_new_row(c, T_U32) : ptx_destination(c, &o[0], T_U32);

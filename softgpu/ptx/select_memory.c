@@ -141,12 +141,59 @@ static void select_prefetch(struct compiler *c, struct instruction *in)
 	ptx_emit(c, OP_NOP, 0, 0, 0, 0);
 }
 
+/* cp.async is done at once: whoever waits for it finds it done, and whoever does not may find it so. */
+static void select_async_copy(struct compiler *c, struct instruction *in)
+{
+	static const char *const hints[] = { "ca", "cg", "L2::64B", "L2::128B", "L2::256B", NULL };
+	enum ptx_space to = SPACE_SHARED, from = SPACE_GLOBAL;
+	struct operand *o = in->operands;
+	int32_t target, source, moved, count;
+	uint64_t to_offset, from_offset;
+	bool wide, hint, ignore;
+	struct ptx_op *op;
+
+	if (ptx_mod(in, "wait_all") || ptx_mod(in, "wait_group") || ptx_mod(in, "commit_group")) {
+		ptx_emit(c, OP_NOP, 0, 0, 0, 0);
+		return;
+	}
+	take_any(in, hints);
+	hint = ptx_mod(in, "L2::cache_hint");
+	if ((!ptx_mod(in, "shared") && !ptx_mod(in, "shared::cta")) || !ptx_mod(in, "global"))
+		ptx_unsupported(c, in);
+	ptx_need_operands(c, in, hint ? 4 : 3, hint ? 5 : 4);
+	if (o[2].kind != OPERAND_INT || (o[2].number != 4 && o[2].number != 8 && o[2].number != 16))
+		ptx_unsupported(c, in);
+	target = ptx_address(c, &o[0], &to, &wide, &to_offset);
+	if (target < 0 || to != SPACE_SHARED)
+		ptx_unsupported(c, in);
+	target = wide_address(c, target, wide);
+	source = ptx_address(c, &o[1], &from, &wide, &from_offset);
+	if (source < 0 || from != SPACE_GLOBAL)
+		ptx_unsupported(c, in);
+	source = wide_address(c, source, wide);
+	moved = ptx_new_row(c, T_B64);
+	ptx_emit(c, OP_ADD64, moved, source, ptx_constant(c, from_offset, 8), 0);
+	ignore = in->operand_count > (hint ? 4 : 3) && o[3].kind == OPERAND_REGISTER && o[3].type == T_PRED;
+	if (ignore) {
+		count = ptx_new_row(c, T_B32);
+		ptx_emit(c, OP_SELP32, count, ptx_constant(c, 0, 4), ptx_constant(c, o[2].number, 4),
+			 ptx_source(c, &o[3], T_PRED));
+	} else {
+		count = ptx_source(c, &o[in->operand_count > (hint ? 4 : 3) ? 3 : 2], T_U32);
+	}
+	op = ptx_emit(c, OP_ASYNCCOPY, 0, target, moved, count);
+	op->x = (uint8_t)o[2].number;
+	op->imm = to_offset;
+}
+
 bool ptx_select_memory(struct compiler *c, struct instruction *in)
 {
 	if (slice_is(in->opcode, "ld") || slice_is(in->opcode, "ldu"))
 		select_access(c, in, false);
 	else if (slice_is(in->opcode, "st"))
 		select_access(c, in, true);
+	else if (slice_is(in->opcode, "cp") && ptx_mod(in, "async"))
+		select_async_copy(c, in);
 	else if (slice_is(in->opcode, "membar") || slice_is(in->opcode, "fence"))
 		select_fence(c, in);
 	else if (slice_is(in->opcode, "prefetch") || slice_is(in->opcode, "prefetchu") ||

@@ -2,6 +2,7 @@
 /* Kernels that make nvcc use what ordinary ones seldom need, all in one small module. */
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_pipeline.h>
 
 __constant__ float weights[8] = { 0.5f, -1.25f, 2, 4, 8, -16, 32, 0.015625f };
 __device__ unsigned long long counter = 7;
@@ -233,4 +234,36 @@ extern "C" __global__ void barriers(int *out)
 	int count = __syncthreads_count(t & 1), any = __syncthreads_or(t == 3), all = __syncthreads_and(t < 1000);
 
 	out[b * size + t] = count * 4 + any * 2 + all;
+}
+
+/* Divisions of 128 bits, which read the flag of one carry chain in another. */
+extern "C" __global__ void divide_128(const unsigned long long *in, unsigned long long *out, int n)
+{
+	int i = blockIdx.x * blockDim.x + threadIdx.x;
+
+	if (i >= n)
+		return;
+
+	unsigned __int128 a = (unsigned __int128)in[4 * i] << 64 | in[4 * i + 1];
+	unsigned __int128 b = (unsigned __int128)in[4 * i + 2] << 64 | in[4 * i + 3], q = a / b, r = a % b;
+
+	out[4 * i] = (unsigned long long)(q >> 64);
+	out[4 * i + 1] = (unsigned long long)q;
+	out[4 * i + 2] = (unsigned long long)(r >> 64);
+	out[4 * i + 3] = (unsigned long long)r;
+}
+
+/* Copies to shared memory that are waited for, and differences of bytes. */
+extern "C" __global__ void async_tile(const uint4 *in, unsigned *out)
+{
+	__shared__ uint4 tile[64];
+	const unsigned *words = (const unsigned *)tile;
+	int t = threadIdx.x;
+
+	__pipeline_memcpy_async(&tile[t], &in[t], sizeof(uint4), t & 3);
+	__pipeline_commit();
+	__pipeline_wait_prior(0);
+	__syncthreads();
+	for (int k = t; k < 256; k += blockDim.x)
+		out[k] = __vsadu4(words[k], words[255 - k]) + __vabsdiffs4(words[k], words[k ^ 1]);
 }
