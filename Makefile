@@ -13,7 +13,8 @@ deps:
 
 build: deps
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX) >/dev/null
-	@ninja -C $(BUILD)
+	@echo "building in $(BUILD)/"
+	@ninja --quiet -C $(BUILD)
 
 demo:
 	@tools/deps.sh build vm
