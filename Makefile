@@ -30,7 +30,7 @@ check-long:
 	@$(PY) tests/check.py long
 
 bench: build
-	@$(BUILD)/bench/calls $(if $(JSON),--json $(JSON))
+	@$(PY) bench/run.py --build $(BUILD) $(if $(JSON),--json $(JSON))
 
 install: build
 	meson install -C $(BUILD) --no-rebuild

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Runs bench/calls against a host stack of its own: jailer, mediator and warm executors.
 
-  run.py --build DIR [--driver libcuda.so.1] [--json FILE] [ARGUMENTS OF calls...]
+  run.py --build DIR [--driver PATH] [--json FILE] [ARGUMENTS OF calls...]
 
-The driver is the build's software GPU unless another is named; on a GPU host name libcuda.so.1.
+The driver is NVIDIA's where there is a GPU, else the build's software GPU, unless one is named.
 """
 import argparse
 import os
@@ -14,7 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/host"))
-from vgpu_host import Host  # noqa: E402
+from vgpu_host import Host, real_driver  # noqa: E402
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--driver")
     args, rest = parser.parse_known_args()
     build = args.build.resolve()
-    driver = args.driver or str(build / "softgpu/libcuda.so.1")
+    driver = args.driver or real_driver() or str(build / "softgpu/libcuda.so.1")
     with Host(str(build), executor=str(build / "host/executor/vgpu-executor"), driver=driver, warm=2) as host:
         host.add_local(vram_quota_bytes=4 << 30, window_bytes=1 << 30, sessions=16)
         host.wait_warm(1)

@@ -7,7 +7,6 @@ boots, else emulation), each with a vgpu of its own, runs tests/kernels in both 
 libvgpu, and ends everything. The software GPU stands in only where there is no real one.
 """
 import argparse
-import ctypes
 import os
 import pathlib
 import re
@@ -17,27 +16,12 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/host"), str(ROOT / "tests/vm")]
-from vgpu_host import Host  # noqa: E402
+from vgpu_host import Host, real_driver  # noqa: E402
 from vm import Vm, images  # noqa: E402
 
 TENANTS = ("alice", "bob")
 QUOTA = 1 << 30
 LINE = re.compile(r"^(\w+) +(\d+) launches +(\d+) bytes +([\d.]+) ms +(.*)$")
-
-
-def real_driver():
-    """The path of NVIDIA's driver if it has a GPU to offer, else None."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    count = ctypes.c_int(0)
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return None
-    for line in pathlib.Path("/proc/self/maps").read_text().splitlines():
-        if "/libcuda.so" in line:
-            return line.split()[-1]
-    return None
 
 
 def machine(host, name):

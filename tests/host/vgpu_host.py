@@ -217,6 +217,19 @@ class Control:
         self.sock.close()
 
 
+def real_driver():
+    """The path of NVIDIA's driver if it has a GPU to offer, else None."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    with open("/proc/self/maps") as maps:
+        return next((line.split()[-1] for line in maps if "/libcuda.so" in line), None)
+
+
 class Host:
     """A jailer and a mediator of the build directory."""
 

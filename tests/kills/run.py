@@ -25,7 +25,8 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "vm")]
 from stack import Stack, check  # noqa: E402
-from victims import Victims, real_driver  # noqa: E402
+from vgpu_host import real_driver  # noqa: E402
+from victims import Victims  # noqa: E402
 
 # The software GPU's memory is the executor's own: room for a load, not for the image that is too large.
 SOFT_MEMORY = ("96M", 160 << 20)

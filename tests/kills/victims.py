@@ -6,7 +6,6 @@ victims run, None for local programs.
 """
 import os
 import signal
-import subprocess
 import time
 
 from stack import Failure, HANG, Load, check, gpu_used_mib, pause, resident_kib, wait_for
@@ -354,11 +353,3 @@ class Victims:
         self.each("executor out of memory", once)
         return f"{self.kills} executors passed their limit, each client told {MEMORY}"
 
-
-def real_driver():
-    """NVIDIA's driver library when there is a GPU, else None."""
-    try:
-        subprocess.run(["nvidia-smi", "-L"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return "libcuda.so.1"
