@@ -237,11 +237,17 @@ static inline u64 insert(u64 a, u64 b, u32 start, u32 length, u32 width)
 	return (b & ~(field << start)) | (a & field) << start;
 }
 
-static inline u32 permute(u32 a, u32 b, u32 selector)
+static inline u32 permute(u32 a, u32 b, u32 selector, u32 mode)
 {
+	/* f4e, b4e, rc8, ecl, ecr, rc16: which bytes, by the selector's lowest bits */
+	static const uint16_t modes[6][4] = { { 0x3210, 0x4321, 0x5432, 0x6543 }, { 0x5670, 0x6701, 0x7012, 0x0123 },
+					      { 0x0000, 0x1111, 0x2222, 0x3333 }, { 0x3210, 0x3211, 0x3222, 0x3333 },
+					      { 0x0000, 0x1110, 0x2210, 0x3210 }, { 0x1010, 0x3232, 0x1010, 0x3232 } };
 	u64 bytes = (u64)b << 32 | a;
 	u32 result = 0;
 
+	if (mode)
+		selector = modes[mode - 1][selector & 3];
 	for (int i = 0; i < 4; i++) {
 		u32 pick = selector >> (i * 4) & 15;
 		u32 byte = (u32)(bytes >> ((pick & 7) * 8)) & 255;

@@ -135,7 +135,7 @@ choose:
 			OP3(BFES64, u64, u64, u32, u32, extract(A, B, C, 64, true))
 			OP3(BFI32, u32, u32, u32, u32, (u32)insert(A, B, C, ROW(const u32, op->e)[l], 32))
 			OP3(BFI64, u64, u64, u64, u32, insert(A, B, C, ROW(const u32, op->e)[l], 64))
-			OP3(PRMT, u32, u32, u32, u32, permute(A, B, C))
+			OP3(PRMT, u32, u32, u32, u32, permute(A, B, C, op->x))
 			OP3(SHFLEFTW, u32, u32, u32, u32, (u32)(((u64)B << 32 | A) << (C & 31) >> 32))
 			OP3(SHFLEFTC, u32, u32, u32, u32, C > 31 ? A : (u32)(((u64)B << 32 | A) << C >> 32))
 			OP3(SHFRIGHTW, u32, u32, u32, u32, (u32)(((u64)B << 32 | A) >> (C & 31)))

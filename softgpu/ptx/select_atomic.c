@@ -24,14 +24,34 @@ static void check_type(struct compiler *c, struct instruction *in, enum ptx_atom
 		ptx_unsupported(c, in);
 }
 
+static bool is_vector(const struct operand *operand, uint32_t count)
+{
+	return operand->kind == OPERAND_VECTOR && operand->count == count;
+}
+
+/* Vectors of floats: one operation for each element, as PTX promises no more. */
+static uint32_t element_count(struct compiler *c, struct instruction *in, enum ptx_atomic kind, enum ptx_type type,
+			      uint32_t first)
+{
+	uint32_t count = ptx_mod(in, "v2") ? 2 : ptx_mod(in, "v4") ? 4 : ptx_mod(in, "v8") ? 8 : 1;
+
+	if (count == 1)
+		return 1;
+	if (kind > ATOMIC_MAX || type < T_F16 || type > T_F32)
+		ptx_unsupported(c, in);
+	if (!is_vector(&in->operands[first + 1], count) || (first && !is_vector(&in->operands[0], count)))
+		ptx_unsupported(c, in);
+	return count;
+}
+
 bool ptx_select_atomic(struct compiler *c, struct instruction *in)
 {
 	static const char *const ignored[] = { "relaxed", "cta", "cluster", "gpu", "sys", "noftz" };
 	bool reduce = slice_is(in->opcode, "red"), acquire, release, is_wide, hint;
 	enum ptx_space space = SPACE_GENERIC;
 	enum ptx_type type = T_NONE;
-	uint32_t first, operands;
-	int32_t address, a, b = 0, result;
+	uint32_t first, operands, count;
+	int32_t address, b = 0;
 	struct ptx_op *op;
 	uint64_t offset;
 	size_t k;
@@ -58,6 +78,7 @@ bool ptx_select_atomic(struct compiler *c, struct instruction *in)
 	first = reduce ? 0 : 1;
 	operands = first + 2 + (kinds[k].kind == ATOMIC_CAS);
 	ptx_need_operands(c, in, operands + hint, operands + hint);
+	count = element_count(c, in, kinds[k].kind, type, first);
 	address = ptx_address(c, &in->operands[first], &space, &is_wide, &offset);
 	if (address < 0 || space == SPACE_CONST)
 		ptx_unsupported(c, in);
@@ -67,16 +88,20 @@ bool ptx_select_atomic(struct compiler *c, struct instruction *in)
 		ptx_emit(c, OP_ZEXT32, extended, address, 0, 0);
 		address = extended;
 	}
-	a = ptx_source(c, &in->operands[first + 1], type);
 	if (kinds[k].kind == ATOMIC_CAS)
 		b = ptx_source(c, &in->operands[first + 2], type);
-	result = reduce ? -1 : ptx_destination(c, &in->operands[0], type);
 	if (release)
 		ptx_emit(c, OP_FENCE, 0, 0, 0, 0);
-	op = ptx_emit(c, space == SPACE_SHARED ? OP_ATOMSHARED : OP_ATOMGLOBAL, result, address, a, b);
-	op->x = (uint8_t)type;
-	op->y = (uint8_t)kinds[k].kind;
-	op->imm = offset;
+	for (uint32_t i = 0; i < count; i++) {
+		struct operand *o = in->operands;
+		int32_t a = ptx_source(c, count > 1 ? &o[first + 1].parts[i] : &o[first + 1], type);
+		int32_t result = reduce ? -1 : ptx_destination(c, count > 1 ? &o[0].parts[i] : &o[0], type);
+
+		op = ptx_emit(c, space == SPACE_SHARED ? OP_ATOMSHARED : OP_ATOMGLOBAL, result, address, a, b);
+		op->x = (uint8_t)type;
+		op->y = (uint8_t)kinds[k].kind;
+		op->imm = offset + i * ptx_type_size(type);
+	}
 	if (acquire)
 		ptx_emit(c, OP_FENCE, 0, 0, 0, 0);
 	return true;

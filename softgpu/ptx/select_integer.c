@@ -315,8 +315,14 @@ static bool select_lookup(struct compiler *c, struct instruction *in)
 	int32_t a, b, c3;
 
 	if (slice_is(in->opcode, "prmt")) {
+		static const char *const modes[] = { "f4e", "b4e", "rc8", "ecl", "ecr", "rc16" };
+		struct ptx_op *op;
+
 		ptx_need_operands(c, in, 4, 4);
-		emit_typed(c, in, OP_PRMT, T_B32, T_B32, T_B32, T_B32);
+		op = emit_typed(c, in, OP_PRMT, T_B32, T_B32, T_B32, T_B32);
+		for (uint8_t i = 0; i < 6; i++)
+			if (ptx_mod(in, modes[i]))
+				op->x = i + 1;
 		return true;
 	}
 	if (slice_is(in->opcode, "lop3")) {

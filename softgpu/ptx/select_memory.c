@@ -197,7 +197,7 @@ bool ptx_select_memory(struct compiler *c, struct instruction *in)
 	else if (slice_is(in->opcode, "membar") || slice_is(in->opcode, "fence"))
 		select_fence(c, in);
 	else if (slice_is(in->opcode, "prefetch") || slice_is(in->opcode, "prefetchu") ||
-		 slice_is(in->opcode, "applypriority"))
+		 slice_is(in->opcode, "applypriority") || slice_is(in->opcode, "discard"))
 		select_prefetch(c, in);
 	else
 		return false;
