@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(ROOT, 'tests', 'host'))
 from vgpu_host import Host, wait_for  # noqa: E402
 
 QUOTA = 1 << 30
+WINDOW = 256 << 20
 DEVICE = '--transport device:/dev/vgpu0'
 
 
@@ -36,7 +37,7 @@ class PathTest(unittest.TestCase):
         cls.vms = {}
         for name in cls.NAMES:
             cls.host.call('vm.add', name=name, vram_quota_bytes=QUOTA, window_bytes=QUOTA, sessions=12)
-            vm = Vm(name, stub={'socket': cls.socket(name), 'window_size': '256M'}, driver=True)
+            vm = Vm(name, stub={'socket': cls.socket(name), 'window_size': WINDOW}, driver=True)
             cls.vms[name] = vm
             cls.addClassCleanup(vm.close)
             vm.boot()
@@ -69,6 +70,25 @@ class Path(PathTest):
 
     def test_pinned(self):
         self.assertIn('10 passed, 0 failed', self.vm.run(self.kernels + ' --pinned', timeout=600).out)
+
+    def native(self, name):
+        """A program of tests/native, as run.py there starts it."""
+        program = self.vm.path(build('tests', 'native', 'native_' + name))
+        self.vm.run('VGPU_TRANSPORT=device:/dev/vgpu0 VGPU_QUOTA_BYTES=%d VGPU_WINDOW_BYTES=%d %s'
+                    % (QUOTA, WINDOW, program), timeout=900)
+        self.no_sessions()
+
+    def test_copies(self):
+        self.native('copies')
+
+    def test_limits(self):
+        self.native('limits')
+
+    def test_processes(self):
+        self.native('processes')
+
+    def test_threads(self):
+        self.native('threads')
 
     def test_eight_processes(self):
         running = [self.vm.spawn(self.kernels + ' vector_add reduce_sum scan_block') for _ in range(8)]
