@@ -7,6 +7,27 @@
 
 enum { CHUNK = 1 << 20, SLOW_CHUNK = 64 << 10 };
 
+/*
+ * The GPU touches memory when its clients say so, and they agree among themselves, often by way of
+ * another process: ThreadSanitizer would take that for races of ours.
+ */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if __has_feature(thread_sanitizer) || defined(__SANITIZE_THREAD__)
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#define CLIENTS_MEMORY_BEGIN() \
+	(AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__))
+#define CLIENTS_MEMORY_END() \
+	(AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__))
+#else
+#define CLIENTS_MEMORY_BEGIN() ((void)0)
+#define CLIENTS_MEMORY_END() ((void)0)
+#endif
+
 static void *at(uint64_t address)
 {
 	return (void *)(uintptr_t)address;
@@ -38,7 +59,9 @@ CUresult softgpu_run_copy(struct softgpu_context *context, const struct softgpu_
 			return CUDA_SUCCESS;
 		if (rate)
 			sleep_ns(part * 1000000000 / rate);
+		CLIENTS_MEMORY_BEGIN();
 		memmove(dst + done, src + done, part);
+		CLIENTS_MEMORY_END();
 	}
 	return CUDA_SUCCESS;
 }
@@ -69,7 +92,9 @@ CUresult softgpu_run_fill(struct softgpu_context *context, const struct softgpu_
 
 		if (!softgpu_range_covers(context, address, row))
 			return CUDA_ERROR_ILLEGAL_ADDRESS;
+		CLIENTS_MEMORY_BEGIN();
 		fill_row(at(address), command->fill.width, command->fill.value, command->fill.element_bytes);
+		CLIENTS_MEMORY_END();
 	}
 	return CUDA_SUCCESS;
 }

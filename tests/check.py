@@ -50,7 +50,8 @@ QUICK = [
 LONG = [
     ("build-gcc", meson("gcc", "--werror")),
     ("kills", f"{PY} tests/kills/run.py --build {OUT}/gcc"),
-    ("tsan", meson("tsan", "-Db_sanitize=thread", *SANITIZE, cc="clang") + " && " + meson_test("tsan")),
+    ("tsan", meson("tsan", "-Db_sanitize=thread", *SANITIZE, cc="clang") + " && " + meson_test("tsan")
+     + f" && {PY} tests/native/run.py --build {OUT}/tsan"),
     ("asan-native", meson("asan", "-Db_sanitize=address,undefined", *SANITIZE, cc="clang")
      + f" && {PY} tests/native/run.py --build {OUT}/asan"),
     ("fuzz-long", meson("fuzz", "-Dfuzz=true", "-Db_lundef=false", cc="clang") + f" && {PY} fuzz/run.py --build {OUT}/fuzz --seconds 60 --coverage"),
