@@ -37,6 +37,18 @@ def back(h, window):
     return link
 
 
+def no_answer(link):
+    """While an executor lives; a look for a second."""
+    limit = link.sock.gettimeout()
+    link.sock.settimeout(1)
+    try:
+        answer = link.recv()
+    except TimeoutError:
+        answer = None
+    link.sock.settimeout(limit)
+    check(answer is None, f"no answer while the executor lives, got {answer!r}")
+
+
 def pids(h):
     return {s["sid"]: s["executor_pid"] for s in h.call("session.list") if s["state"] == "open"}
 
@@ -145,15 +157,8 @@ def test_close_waits_for_the_executor(build):
         resume(link, [(0, 0)])
         link.simple(CLOSE, 0)
         wait_for(lambda: [s for s in h.call("session.list") if s["state"] == "resuming"], "the session is known")
-        link.sock.settimeout(1)
-        answer = None
-        try:
-            answer = link.recv()
-        except TimeoutError:
-            pass
-        check(answer is None, f"no answer while the executor lives, got {answer!r}")
+        no_answer(link)
         equal(os.pread(w, 4, 4096), b"mine", "the extent is untouched")
-        link.sock.settimeout(60)
         os.kill(pid, signal.SIGCONT)
         equal(link.expect(CLOSED, 0).error, 0, "CLOSE")
         check(not os.path.exists(f"/proc/{pid}"), "the executor is gone first")
@@ -469,17 +474,10 @@ def test_extents_wait_for_a_silent_executor(build):
                 resume(link, [(0, 0)])
                 equal(link.expect(ENDED, 0).error, ERRORS["SESSION_EXECUTOR_DIED"], "why")
                 link.simple(word, 0)
-                link.sock.settimeout(1)
-                answer = None
-                try:
-                    answer = link.recv()
-                except TimeoutError:
-                    pass
-                check(answer is None, f"no answer while the executor lives, got {answer!r}")
+                no_answer(link)
                 equal(os.pread(w, 4, 4096), b"mine", "the extent is untouched")
             finally:
                 h.jailer.send_signal(signal.SIGCONT)
-            link.sock.settimeout(60)
             link.expect(CLOSED if word == CLOSE else RESET_DONE)
             check(not os.path.exists(f"/proc/{pid}"), "the executor is gone first")
             equal(os.pread(w, 4, 4096), bytes(4), "the extent is clear")
